@@ -1,0 +1,3 @@
+"""streamgauge: network-traffic monitoring for Kubernetes that accounts for every packet."""
+
+__version__ = "0.1.0"
