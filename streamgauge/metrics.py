@@ -1,0 +1,102 @@
+"""Metrics: an aioprometheus registry with names prefixed, labels sanitised and totals published with ``set``.
+
+aioprometheus does not escape label values (a quote in one breaks the whole scrape) and takes Python floats only; every
+value and label passes through here. Metrics are declared in a component's ``metrics.py`` and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from aioprometheus import Counter, Gauge, Histogram, Registry
+from aioprometheus.formats import text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+PREFIX: Final = "streamgauge_"
+
+#: Longest label value kept; a longer one is cut.
+_LABEL_LENGTH: Final = 128
+_ESCAPES: Final = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+
+
+def label(value: object) -> str:
+    """Return a label value that cannot break the exposition format: escaped, printable, of bounded length."""
+    raw = str(value)[:_LABEL_LENGTH]
+    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in raw).translate(_ESCAPES)
+
+
+class Family:
+    """One metric family with fixed label names."""
+
+    def __init__(self, metric: Any, labels: tuple[str, ...]) -> None:
+        self._metric = metric
+        self._labels = labels
+
+    def _key(self, values: Sequence[object]) -> dict[str, str]:
+        if len(values) != len(self._labels):
+            raise TypeError(f"{self._metric.name} takes labels {self._labels}, got {values!r}")
+        return dict(zip(self._labels, map(label, values), strict=True))
+
+    def set(self, value: float, *labels: object) -> None:
+        """Publish a total or a level."""
+        self._metric.set(self._key(labels), float(value))
+
+    def add(self, value: float, *labels: object) -> None:
+        """Add to a total."""
+        self._metric.add(self._key(labels), float(value))
+
+    def get(self, *labels: object) -> float:
+        """Return the present value (0 when never set)."""
+        try:
+            return float(self._metric.get(self._key(labels)))
+        except KeyError:
+            return 0.0
+
+    def observe(self, value: float, *labels: object) -> None:
+        """Add one value to a histogram."""
+        self._metric.observe(self._key(labels), float(value))
+
+
+class Metrics:
+    """The metrics of one service: declared once, rendered at each scrape.
+
+    ``before_scrape`` functions run in the scrape's thread and publish totals that are aggregated elsewhere.
+    """
+
+    def __init__(self, constant: Mapping[str, str] | None = None) -> None:
+        self._registry = Registry()
+        self._constant = {name: label(value) for name, value in (constant or {}).items()}
+        self._before: list[Callable[[], None]] = []
+
+    def counter(self, name: str, help_text: str, *labels: str) -> Family:
+        """Declare a counter; the name ends in ``_total``."""
+        return self._declare(Counter, name, help_text, labels)
+
+    def gauge(self, name: str, help_text: str, *labels: str) -> Family:
+        """Declare a gauge."""
+        return self._declare(Gauge, name, help_text, labels)
+
+    def histogram(self, name: str, help_text: str, buckets: Sequence[float], *labels: str) -> Family:
+        """Declare a histogram with upper bounds ``buckets`` (+Inf is added)."""
+        metric = Histogram(PREFIX + name, help_text, const_labels=self._constant, buckets=[*buckets, float("inf")], registry=self._registry)
+        return Family(metric, labels)
+
+    def register(self, metric: Any) -> None:
+        """Add an aioprometheus collector of a component's own."""
+        self._registry.register(metric)
+
+    def before_scrape(self, publish: Callable[[], None]) -> None:
+        """Call ``publish`` before each page is rendered."""
+        self._before.append(publish)
+
+    def render(self) -> bytes:
+        """Return the page in the text format, version 0.0.4."""
+        for publish in self._before:
+            publish()
+        return text.TextFormatter().marshall(self._registry)  # type: ignore[no-any-return]
+
+    def _declare(self, kind: Any, name: str, help_text: str, labels: tuple[str, ...]) -> Family:
+        metric = kind(PREFIX + name, help_text, const_labels=self._constant, registry=self._registry)
+        return Family(metric, labels)
