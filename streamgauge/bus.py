@@ -1,7 +1,7 @@
 """NATS as the services use it: one connection that survives the server, one stream, awaited publishes.
 
 nats-py leaves some things to its caller, and they are handled here once: a connection gives up after 60 attempts unless
-told otherwise, ``drain`` raises while reconnecting, and everything the server says about a refusal arrives in a callback.
+told otherwise, ``drain`` raises while reconnecting, and what the server says about a refusal arrives in a callback.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class Bus:
         except (NatsError, NoServersError, OSError, TimeoutError) as error:
             reason = str(error) or "no answer"
             raise BusError(
-                f"cannot reach NATS at {settings.url}: {reason}; start the server or correct STREAMGAUGE_NATS_URL, _USER, _PASSWORD"
+                f"cannot reach NATS at {settings.url}: {reason}; "
+                "start the server or correct STREAMGAUGE_NATS_URL, _USER, _PASSWORD"
             ) from error
 
     async def stop(self) -> None:
@@ -122,7 +123,7 @@ class Bus:
                 await self.jetstream.add_stream(stream_config(self._settings))
                 _log.info("stream created", stream=name, shards=self._settings.shards)
                 info = await self._stream_info(name)
-        except (APIError, NatsError, TimeoutError, asyncio.TimeoutError) as error:
+        except (APIError, NatsError, TimeoutError) as error:
             raise BusError(
                 f"cannot look up or create stream {name}: {_reason(error)}; "
                 "JetStream must be on (nats-server -js) and this user must be allowed to use it"

@@ -14,7 +14,7 @@ from streamgauge.schema import Kind
 from streamgauge.subjects import ARROW, NDJSON
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 #: Compression of the body of an Arrow message; every Arrow implementation reads all three.
 COMPRESSIONS: Final = ("none", "lz4", "zstd")
@@ -118,7 +118,7 @@ def decode_ndjson(payload: bytes) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema.arrow_schema(metadata=origin))
 
 
-def _column_of(column: schema.Column, rows: list[Mapping[str, Any]]) -> pa.Array:
+def _column_of(column: schema.Column, rows: Sequence[Mapping[str, Any]]) -> pa.Array:
     values: list[Any] = [row.get(column.name) for row in rows]
     if not column.nullable and None in values:
         raise PayloadError(f"column {column.name} is missing in line {values.index(None) + 1}")

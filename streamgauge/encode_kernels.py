@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs, allow-untyped-decorators
 """The one compiled step between row buffers and Arrow: gather scattered text into one contiguous buffer."""
 
 from __future__ import annotations
@@ -6,7 +7,7 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def gather_text(pool, starts, lengths, chosen, valid, offsets, out):  # type: ignore[no-untyped-def]
+def gather_text(pool, starts, lengths, chosen, valid, offsets, out):
     """Copy the texts of the chosen rows one behind the other; return whether all bytes are ASCII.
 
     pool u1[p], starts/lengths u4[rows], chosen i8[n], valid bool[n] -> offsets i4[n + 1], out u1[≥ sum of lengths].

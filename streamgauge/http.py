@@ -83,7 +83,7 @@ class HttpServer:
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5, lifespan="off")
         self._server = _Server(config)
         self._task = spawn(self._server.serve(sockets=[listener]), name="http", failure=self._failure)
-        while not self._server.started and not self._task.done():
+        while not self._server.started and not self._task.done():  # noqa: ASYNC110 uvicorn has a flag, no event
             await asyncio.sleep(0.005)
         _log.info("listening", address=f"http://{self._settings.host}:{self.port}/metrics")
 

@@ -1,4 +1,4 @@
-"""How a service lives: components start in order, stop in reverse (also after a failed start), and a dead task stops it."""
+"""How a service lives: components start in order and stop in reverse, and a dead task stops the service."""
 
 from __future__ import annotations
 

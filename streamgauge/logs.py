@@ -1,4 +1,4 @@
-"""Logging: structlog to standard error, JSON unless on a terminal; one line a batch, file or request, never one a packet."""
+"""Logging: structlog to standard error, JSON unless on a terminal; one line a batch or file, never one a packet."""
 
 from __future__ import annotations
 

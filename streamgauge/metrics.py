@@ -24,7 +24,9 @@ _ESCAPES: Final = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 def label(value: object) -> str:
     """Return a label value that cannot break the exposition format: escaped, printable, of bounded length."""
     raw = str(value)[:_LABEL_LENGTH]
-    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in raw).translate(_ESCAPES)
+    return "".join(
+        character if character.isprintable() or character == "\n" else "\ufffd" for character in raw
+    ).translate(_ESCAPES)
 
 
 class Family:
@@ -80,7 +82,13 @@ class Metrics:
 
     def histogram(self, name: str, help_text: str, buckets: Sequence[float], *labels: str) -> Family:
         """Declare a histogram with upper bounds ``buckets`` (+Inf is added)."""
-        metric = Histogram(PREFIX + name, help_text, const_labels=self._constant, buckets=[*buckets, float("inf")], registry=self._registry)
+        metric = Histogram(
+            PREFIX + name,
+            help_text,
+            const_labels=self._constant,
+            buckets=[*buckets, float("inf")],
+            registry=self._registry,
+        )
         return Family(metric, labels)
 
     def register(self, metric: Any) -> None:
@@ -95,7 +103,7 @@ class Metrics:
         """Return the page in the text format, version 0.0.4."""
         for publish in self._before:
             publish()
-        return text.TextFormatter().marshall(self._registry)  # type: ignore[no-any-return]
+        return text.TextFormatter().marshall(self._registry)
 
     def _declare(self, kind: Any, name: str, help_text: str, labels: tuple[str, ...]) -> Family:
         metric = kind(PREFIX + name, help_text, const_labels=self._constant, registry=self._registry)

@@ -1,6 +1,6 @@
 """Row buffers: decoded summaries as two-dimensional NumPy arrays, one array per width, one line per column.
 
-The decoder writes here, the batcher reads here. A line of a buffer is one column (``schema.SLOTS``), an element is one row.
+The decoder writes here, the batcher reads here. A line of a buffer is a column (``schema.SLOTS``), an element a row.
 """
 
 from __future__ import annotations

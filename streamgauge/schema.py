@@ -158,7 +158,9 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("payload_bytes", "how much", Kind.U8, "Payload of the transport layer, by its headers.", "bytes"),
     Column("src_mac", "link", Kind.MAC, "Source hardware address.", present=Present.ETHERNET),
     Column("dst_mac", "link", Kind.MAC, "Destination hardware address.", present=Present.ETHERNET),
-    Column("eth_type", "link", Kind.U2, "EtherType of what the frame carries, after VLAN tags.", present=Present.ETH_TYPE),
+    Column(
+        "eth_type", "link", Kind.U2, "EtherType of what the frame carries, after VLAN tags.", present=Present.ETH_TYPE
+    ),
     Column("vlan", "link", Kind.U2, "Outermost VLAN identifier.", present=Present.VLAN),
     Column("ip_version", "network", Kind.U1, "4 or 6.", present=Present.IP),
     Column("src_ip", "network", Kind.IP, "Source address.", present=Present.IP),
@@ -176,7 +178,9 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("icmp_type", "transport", Kind.U1, "ICMP or ICMPv6 type.", present=Present.ICMP),
     Column("icmp_code", "transport", Kind.U1, "ICMP or ICMPv6 code.", present=Present.ICMP),
     Column("arp_opcode", "transport", Kind.U2, "ARP operation: 1 request, 2 reply.", present=Present.ARP),
-    Column("app", "application", Kind.WORD, "Application protocol, if recognised.", present=Present.APP, words=_APP_WORDS),
+    Column(
+        "app", "application", Kind.WORD, "Application protocol, if recognised.", present=Present.APP, words=_APP_WORDS
+    ),
     Column("dns_id", "application", Kind.U2, "DNS transaction identifier.", present=Present.DNS),
     Column("dns_response", "application", Kind.BOOL, "False for a query, true for a response.", present=Present.DNS),
     Column(

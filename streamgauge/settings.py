@@ -1,4 +1,6 @@
-"""Configuration: one frozen model a component, read from the environment (``STREAMGAUGE_<SECTION>_<NAME>``) and an optional TOML file.
+"""Configuration: one frozen model a component, from the environment and an optional TOML file.
+
+A setting is ``STREAMGAUGE_<SECTION>_<NAME>``, e.g. ``STREAMGAUGE_NATS_URL``.
 
 Order, last wins: the defaults here, the file named by ``STREAMGAUGE_CONFIG``, the environment. A secret may also come
 from a file: ``STREAMGAUGE_S3_SECRET_KEY_FILE=/run/secrets/s3``. All faults are reported at once, and a name that no
@@ -39,7 +41,9 @@ class Section(BaseModel):
     @field_validator("*")
     @classmethod
     def _no_example_secret(cls, value: Any) -> Any:
-        if isinstance(value, SecretStr) and (not value.get_secret_value() or value.get_secret_value().lower() in _EXAMPLE_SECRETS):
+        if isinstance(value, SecretStr) and (
+            not value.get_secret_value() or value.get_secret_value().lower() in _EXAMPLE_SECRETS
+        ):
             raise ValueError("is empty or an example; generate one (`make secrets`)")
         return value
 
@@ -112,7 +116,9 @@ class CollectorSettings(HttpSettings):
     source: Literal["ring", "file", "scapy"] = Field("ring", description="where packets come from")
     interface: str = Field("any", min_length=1, description="interface to capture; any: all of them")
     file: Path | None = Field(None, description="capture file for source=file")
-    file_pace: Literal["max", "recorded"] = Field("max", description="replay as fast as possible, or by the file's clock")
+    file_pace: Literal["max", "recorded"] = Field(
+        "max", description="replay as fast as possible, or by the file's clock"
+    )
     file_loop: int = Field(1, ge=0, description="how often to replay the file; 0: for ever")
     observation_point: str = Field("interface", min_length=1, description="where on a packet's way this capture stands")
     filter: str = Field("", description="capture filter in libpcap's language")
@@ -120,7 +126,9 @@ class CollectorSettings(HttpSettings):
     promiscuous: bool = Field(False, description="also capture frames for other hosts")
     ring_blocks: Positive = Field(64, description="blocks of the packet ring")
     ring_block_bytes: Positive = Field(1 << 20, description="bytes of a block; a power of two, at least 4096")
-    ring_block_timeout_ms: Positive = Field(60, description="milliseconds after which a part-filled block is handed over")
+    ring_block_timeout_ms: Positive = Field(
+        60, description="milliseconds after which a part-filled block is handed over"
+    )
     frame_bytes: int = Field(0, ge=0, le=65535, description="bytes of each packet kept in column frame; 0: none")
     batch_rows: int = Field(8192, ge=1, le=65536, description="rows after which a batch closes")
     batch_bytes: int = Field(512 << 10, ge=4096, description="bytes after which a batch closes")
@@ -232,7 +240,11 @@ def _sentence(section: str, fault: Any) -> str:
     name = environment_name(section, str(fault["loc"][0]) if fault["loc"] else "")
     if fault["type"] == "missing":
         return f"{name} is not set"
-    given = "" if isinstance(fault["input"], (dict, SecretStr)) or "SECRET" in name or "PASSWORD" in name else f"={fault['input']}"
+    given = (
+        ""
+        if isinstance(fault["input"], (dict, SecretStr)) or "SECRET" in name or "PASSWORD" in name
+        else f"={fault['input']}"
+    )
     return f"{name}{given}: {fault['msg'].removeprefix('Value error, ')}"
 
 

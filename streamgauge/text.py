@@ -45,7 +45,9 @@ def addresses(column: pa.Array, versions: pa.Array) -> pa.DictionaryArray:
     if not pc.any(odd).as_py():
         return result
     plain = result.cast(pa.string())
-    return pc.if_else(pc.fill_null(odd, fill_value=False), pc.binary_join_element_wise("::ffff:", plain, ""), plain).dictionary_encode()
+    return pc.if_else(
+        pc.fill_null(odd, fill_value=False), pc.binary_join_element_wise("::ffff:", plain, ""), plain
+    ).dictionary_encode()
 
 
 def hardware_addresses(column: pa.Array) -> pa.DictionaryArray:

