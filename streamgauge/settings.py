@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from streamgauge.errors import ConfigurationError
 
@@ -139,11 +139,38 @@ class CollectorSettings(HttpSettings):
     in_flight: int = Field(8, ge=1, le=256, description="batches sent and not yet acknowledged")
 
 
-class BackupSettings(HttpSettings):
+class SharedWorkSettings(HttpSettings):
+    """Replicas that split the shards of the stream: replica r of n takes each n-th shard from r on.
+
+    A StatefulSet gives each pod its own name as ``…_REPLICA`` and all of them the same ``…_REPLICAS``.
+    """
+
+    shards: str = Field("all", pattern=r"^(all|\d+(,\d+)*)$", description="shards this replica takes: all, or 0,1,…")
+    replica: int = Field(0, ge=0, description="number of this replica from 0; a pod's name, backup-2, does as well")
+    replicas: int = Field(1, ge=1, le=256, description="how many replicas split the shards that are all")
+
+    @field_validator("replica", mode="before")
+    @classmethod
+    def _from_pod_name(cls, value: Any) -> Any:
+        return value.rpartition("-")[2] if isinstance(value, str) else value
+
+    @field_validator("replicas")
+    @classmethod
+    def _are_more_than_this(cls, value: int, info: ValidationInfo) -> int:
+        if value <= info.data.get("replica", 0):
+            raise ValueError(f"this is replica {info.data['replica']}, and they count from 0")
+        return value
+
+    def shards_of(self, count: int) -> tuple[int, ...]:
+        """Return the shards this replica takes of a stream that has ``count``."""
+        own = range(count) if self.shards == "all" else sorted({int(shard) for shard in self.shards.split(",")})
+        return tuple(own)[self.replica :: self.replicas]
+
+
+class BackupSettings(SharedWorkSettings):
     """From the stream to Parquet objects."""
 
     port: Port = Field(9102, description="port of /metrics, /livez and /readyz; 0 takes a free one")
-    shards: str = Field("all", pattern=r"^(all|\d+(,\d+)*)$", description="shards this replica writes: all, or 0,1,…")
     rotate_bytes: int = Field(64 << 20, ge=1 << 16, description="bytes after which an object is closed")
     rotate_rows: int = Field(1_000_000, ge=1, description="rows after which an object is closed")
     rotate_seconds: Seconds = Field(60.0, description="seconds after which an object is closed: the recovery point")
@@ -153,7 +180,7 @@ class BackupSettings(HttpSettings):
     ack_wait: Seconds = Field(120.0, description="seconds after which JetStream delivers an unacknowledged batch again")
 
 
-class ExporterSettings(HttpSettings):
+class ExporterSettings(SharedWorkSettings):
     """From the stream to Prometheus metrics."""
 
     port: Port = Field(9103, description="port of /metrics, /livez and /readyz; 0 takes a free one")
