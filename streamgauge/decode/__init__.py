@@ -1,0 +1,69 @@
+"""Packets to rows: capture files and ring blocks are indexed, then decoded by compiled kernels.
+
+    with open_capture("trace.pcap") as capture:
+        for data, index, count in capture.blocks():
+            taken = decoder.decode(data, index, 0, count, rows)
+
+Light to import: Numba and the kernels load with the first packet, or with ``warm_up``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streamgauge.decode.index import PacketIndex, new_index
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from streamgauge.rows import Rows
+
+__all__ = ["Decoder", "PacketIndex", "new_index", "warm_up"]
+
+
+class Decoder:
+    """Decodes the packets of one source; lives as long as the source and holds its options."""
+
+    def __init__(self, *, frame_bytes: int = 0) -> None:
+        """Set up a decoder.
+
+        Args:
+            frame_bytes: Keep the first bytes of each packet, at most so many, in the column ``frame``.
+        """
+        self.frame_bytes = frame_bytes
+
+    def decode(self, data: npt.NDArray[np.uint8], index: PacketIndex, first: int, last: int, rows: Rows) -> int:
+        """Append rows for the packets ``first`` to ``last - 1`` and return how many were taken.
+
+        Fewer than asked for are taken when the rows or their text pool are full: hand over the rows, clear them, and go on with the
+        packet after. Cleared rows always take at least one packet.
+
+        Args:
+            data: The buffer the index points into, writable (a read-only array costs one more compilation).
+            index: Where the packets are. Offsets must lie inside of ``data``; what reaches beyond its end is cut.
+            first: Position in the index of the first packet.
+            last: Position behind the last packet.
+            rows: Where the rows go.
+        """
+        from streamgauge.decode.packet_kernels import decode_packets
+
+        return int(decode_packets(data, index, first, last, rows.buffers, rows.capacity, self.frame_bytes))
+
+
+def warm_up() -> None:
+    """Compile the kernels, or load them from the cache on disk; services do this before they report ready."""
+    import numpy as np
+
+    from streamgauge.decode.pcap import RecordLayout
+    from streamgauge.decode.pcap_kernels import index_records
+    from streamgauge.decode.pcapng import Section
+    from streamgauge.decode.pcapng_kernels import index_blocks
+    from streamgauge.rows import Rows
+
+    data = np.zeros(64, np.uint8)
+    index = new_index(1)
+    section = Section(little_endian=True)
+    index_records(data, 0, 0, index, RecordLayout())
+    index_blocks(data, 0, 0, index, section.interfaces, section.known, section.little_endian, 0)
+    Decoder().decode(data, index, 0, 1, Rows(1))

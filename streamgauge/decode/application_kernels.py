@@ -1,0 +1,103 @@
+"""Which application protocols the decoder recognises, and in which order it asks them.
+
+To add one: write ``<name>_kernels.py`` with ``is_<name>`` (recognise) or ``read_<name>`` (fill columns), add its word to
+``schema.App``, and add its two lines to one of the functions below. Cheap tests come first: these run for every payload.
+
+Both return ``(application, presence bits, status)``.
+"""
+
+from __future__ import annotations
+
+# mypy: ignore-errors
+# (Numba types kernels when it compiles them.)
+from streamgauge.decode.accelerate import hot, inner
+from streamgauge.decode.dhcp_kernels import is_dhcp
+from streamgauge.decode.dns_kernels import DNS_PORT, dns_application, read_dns_tcp, read_message
+from streamgauge.decode.http_kernels import read_http
+from streamgauge.decode.link_kernels import OK
+from streamgauge.decode.load_kernels import load8, load16
+from streamgauge.decode.ntp_kernels import is_ntp
+from streamgauge.decode.quic_kernels import is_quic
+from streamgauge.decode.ssh_kernels import is_ssh
+from streamgauge.decode.tls_kernels import read_tls
+from streamgauge.decode.transport_kernels import TCP, UDP
+from streamgauge.schema import App, TrafficClass
+
+UNKNOWN, QUIC, DHCP, NTP, SSH = int(App.UNKNOWN), int(App.QUIC), int(App.DHCP), int(App.NTP), int(App.SSH)
+DNS, MDNS, LLMNR, TLS, HTTP = int(App.DNS), int(App.MDNS), int(App.LLMNR), int(App.TLS), int(App.HTTP)
+
+CLASS_DNS, CLASS_TLS, CLASS_HTTP = int(TrafficClass.DNS), int(TrafficClass.TLS), int(TrafficClass.HTTP)
+CLASS_QUIC = int(TrafficClass.QUIC)
+
+#: Where the payload of the shortest message that is recognised by content ends.
+SHORTEST = 4
+
+
+@inner
+def read_udp_application(data, at, end, wire_end, source_port, destination_port, rows, row):
+    """Recognise the application of a UDP datagram."""
+    application = dns_application(source_port, destination_port)
+    if application != UNKNOWN:
+        present, status = read_message(data, at, end, wire_end, rows, row)
+        return application, present, status
+    if is_quic(data, at, end):
+        return QUIC, 0, OK
+    if is_ntp(data, at, end, source_port, destination_port):
+        return NTP, 0, OK
+    if is_dhcp(data, at, end, source_port, destination_port):
+        return DHCP, 0, OK
+    return UNKNOWN, 0, OK
+
+
+@hot
+def may_be_application(data, at, end, source_port, destination_port):
+    """Tell cheaply, by ports and first byte, that a TCP segment may start a message we know."""
+    if at + SHORTEST > end:
+        return False
+    first = load8(data, at)
+    return 20 <= first <= 24 or 65 <= first <= 90 or source_port == DNS_PORT or destination_port == DNS_PORT
+
+
+@inner
+def read_tcp_application(data, at, end, wire_end, source_port, destination_port, rows, row):
+    """Recognise the application of a TCP segment by what it starts with."""
+    if source_port == DNS_PORT or destination_port == DNS_PORT:
+        return read_dns_tcp(data, at, end, wire_end, rows, row)
+    application, present = read_tls(data, at, end, rows, row)
+    if application != UNKNOWN:
+        return application, present, OK
+    application, present = read_http(data, at, end, rows, row)
+    if application != UNKNOWN:
+        return application, present, OK
+    if is_ssh(data, at, end):
+        return SSH, 0, OK
+    return UNKNOWN, 0, OK
+
+
+@hot
+def read_application(data, protocol, header, at, end, wire_end, rows, row):
+    """Recognise the application behind the transport header at ``header``, whose payload begins at ``at``."""
+    if at >= end:
+        return UNKNOWN, 0, OK
+    if protocol == TCP:
+        source_port, destination_port = load16(data, header), load16(data, header + 2)
+        if may_be_application(data, at, end, source_port, destination_port):
+            return read_tcp_application(data, at, end, wire_end, source_port, destination_port, rows, row)
+    elif protocol == UDP:
+        source_port, destination_port = load16(data, header), load16(data, header + 2)
+        return read_udp_application(data, at, end, wire_end, source_port, destination_port, rows, row)
+    return UNKNOWN, 0, OK
+
+
+@hot
+def application_class(application, otherwise):
+    """Return the traffic class of an application, ``otherwise`` where it has none of its own."""
+    if application == DNS or application == MDNS or application == LLMNR:
+        return CLASS_DNS
+    if application == TLS:
+        return CLASS_TLS
+    if application == HTTP:
+        return CLASS_HTTP
+    if application == QUIC:
+        return CLASS_QUIC
+    return otherwise

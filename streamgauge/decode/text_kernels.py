@@ -1,0 +1,47 @@
+"""Text columns: bytes are copied into the pool, the row keeps offset and length. Nothing is written outside of the pool."""
+
+from __future__ import annotations
+
+# mypy: ignore-errors
+# (Numba types kernels when it compiles them.)
+from streamgauge.decode.accelerate import inner
+
+#: Longest text kept of one field; what is longer is cut. The decoder reserves the pool by it.
+MAX_TEXT = 8192
+
+#: Most texts of one packet (method, host and path of a request).
+TEXTS_PER_PACKET = 3
+
+
+@inner
+def keep_bytes(data, at, length, rows, row, slot):
+    """Copy ``length`` bytes, fewer if the pool is full, as the text or bytes column whose first slot is ``slot``."""
+    used = rows.state[1]
+    length = max(min(length, rows.pool.size - used), 0)
+    for position in range(length):
+        rows.pool[used + position] = data[at + position]
+    rows.u4[slot, row] = used
+    rows.u4[slot + 1, row] = length
+    rows.state[1] = used + length
+
+
+@inner
+def keep_text(data, at, length, rows, row, slot):
+    """Copy a text into the pool."""
+    keep_bytes(data, at, min(length, MAX_TEXT), rows, row, slot)
+
+
+@inner
+def lower(letter):
+    """Return an ASCII letter in lower case, any other byte as it is."""
+    if 65 <= letter <= 90:
+        return letter + 32
+    return letter
+
+
+@inner
+def find(data, at, end, wanted):
+    """Return the position of a byte in ``data[at:end]``, or ``end``."""
+    while at < end and data[at] != wanted:
+        at += 1
+    return at
