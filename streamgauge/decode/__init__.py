@@ -36,8 +36,8 @@ class Decoder:
     def decode(self, data: npt.NDArray[np.uint8], index: PacketIndex, first: int, last: int, rows: Rows) -> int:
         """Append rows for the packets ``first`` to ``last - 1`` and return how many were taken.
 
-        Fewer than asked for are taken when the rows or their text pool are full: hand over the rows, clear them, and go on with the
-        packet after. Cleared rows always take at least one packet.
+        Fewer than asked for are taken when the rows or their text pool are full: hand over the rows, clear them, and go
+        on with the packet after. Cleared rows always take at least one packet.
 
         Args:
             data: The buffer the index points into, writable (a read-only array costs one more compilation).

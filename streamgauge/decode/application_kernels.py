@@ -1,7 +1,7 @@
 """Which application protocols the decoder recognises, and in which order it asks them.
 
-To add one: write ``<name>_kernels.py`` with ``is_<name>`` (recognise) or ``read_<name>`` (fill columns), add its word to
-``schema.App``, and add its two lines to one of the functions below. Cheap tests come first: these run for every payload.
+To add one: write ``<name>_kernels.py`` with ``is_<name>`` (recognise) or ``read_<name>`` (fill columns), add its word
+to ``schema.App``, and its two lines to one of the functions below. Cheap tests come first: they run for every payload.
 
 Both return ``(application, presence bits, status)``.
 """
@@ -44,7 +44,7 @@ def read_udp_application(data, at, end, wire_end, source_port, destination_port,
         return QUIC, 0, OK
     if is_ntp(data, at, end, source_port, destination_port):
         return NTP, 0, OK
-    if is_dhcp(data, at, end, source_port, destination_port):
+    if is_dhcp(data, at, end, destination_port):
         return DHCP, 0, OK
     return UNKNOWN, 0, OK
 

@@ -4,7 +4,8 @@
         for data, index, count in capture.blocks():
             ...
 
-A damaged file gives every packet before the damage, then raises ``CaptureFileError``. Memory is bounded by the longest packet.
+A damaged file gives every packet before the damage, then raises ``CaptureFileError``. Memory is bounded by the
+longest packet.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ class CaptureFile:
             section = self._section
             if section is None:
                 return 0, window.start, CONTROL_BLOCK
-            return index_blocks(
+            taken: tuple[int, int, int] = index_blocks(
                 window.data,
                 window.start,
                 window.end,
@@ -169,6 +170,7 @@ class CaptureFile:
                 section.little_endian,
                 section.longest,
             )
+            return taken
 
         return index_packets
 

@@ -13,7 +13,7 @@ V6_HEADER, V6_LAST_MESSAGE = 4, 13
 
 
 @inner
-def is_dhcp(data, at, end, source_port, destination_port):
+def is_dhcp(data, at, end, destination_port):
     """Tell whether a datagram is DHCP."""
     if destination_port == SERVER_PORT or destination_port == CLIENT_PORT:
         return at + COOKIE_AT + 4 <= end and load8(data, at) <= 2 and load32(data, at + COOKIE_AT) == COOKIE

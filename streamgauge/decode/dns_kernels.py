@@ -111,7 +111,7 @@ def dns_application(source_port, destination_port):
 
 @inner
 def starts_message(data, at, end):
-    """Tell whether a TCP segment starts with a length and a DNS header: known operation, zero bit, at most one question."""
+    """Tell whether a TCP segment starts with a DNS message: a known operation, one question or none."""
     return (
         at + 2 + DNS_HEADER <= end
         and load16(data, at) >= DNS_HEADER

@@ -11,13 +11,14 @@ from streamgauge.decode.load_kernels import load8, load32
 from streamgauge.decode.text_kernels import find, keep_text
 from streamgauge.schema import SLOTS, App, Present
 
-#: Methods of RFC 9110, WebDAV and its versioning (RFC 4918, 3253, 5323), Exchange, Background Intelligent Transfer, RPC over HTTP,
-#: General Event Notification and UPnP.
+#: Methods of RFC 9110, WebDAV and its versioning (RFC 4918, 3253, 5323), Exchange, Background Intelligent Transfer,
+#: RPC over HTTP, General Event Notification and UPnP.
 METHODS = (
-    "GET PUT COPY HEAD LOCK MOVE POLL POST BCOPY BMOVE MKCOL TRACE PATCH LABEL MERGE DELETE SEARCH UNLOCK REPORT UPDATE NOTIFY "
-    "BDELETE CONNECT OPTIONS CHECKIN PROPFIND CHECKOUT CCM_POST SUBSCRIBE PROPPATCH BPROPFIND BITS_POST BPROPPATCH UNCHECKOUT "
-    "MKACTIVITY RPC_CONNECT RPC_IN_DATA MKWORKSPACE UNSUBSCRIBE RPC_OUT_DATA VERSION-CONTROL BASELINE-CONTROL M-SEARCH ACL BIND "
-    "REBIND UNBIND LINK UNLINK MKCALENDAR ORDERPATCH"
+    "GET PUT COPY HEAD LOCK MOVE POLL POST BCOPY BMOVE MKCOL TRACE PATCH LABEL MERGE DELETE SEARCH UNLOCK "
+    "REPORT UPDATE NOTIFY BDELETE CONNECT OPTIONS CHECKIN PROPFIND CHECKOUT CCM_POST SUBSCRIBE PROPPATCH "
+    "BPROPFIND BITS_POST BPROPPATCH UNCHECKOUT MKACTIVITY RPC_CONNECT RPC_IN_DATA MKWORKSPACE UNSUBSCRIBE "
+    "RPC_OUT_DATA VERSION-CONTROL BASELINE-CONTROL M-SEARCH ACL BIND REBIND UNBIND LINK UNLINK MKCALENDAR "
+    "ORDERPATCH"
 ).split()
 LONGEST_METHOD = 16
 
@@ -82,7 +83,8 @@ def is_version(data, at, end):
 def target_end(data, at, stop):
     """Return where the target that begins a line's rest ends, or ``at`` if no version and no path makes it a request.
 
-    A target with spaces is wrong but happens; without a version it is a request of HTTP/0.9 (RFC 1945, 4.1), if it is a path.
+    A target with spaces is wrong but happens; without a version it is a request of HTTP/0.9 (RFC 1945, 4.1), if it is
+    a path.
     """
     last = stop
     for position in range(at, stop):

@@ -72,7 +72,7 @@ def read_raw(data, at, end, wire_end):
 
 @inner
 def read_loopback(data, at, end, wire_end, link):
-    """Read the address family of a BSD loopback header: NULL in the byte order of the capturing host, LOOP in network order.
+    """Read the address family of a BSD loopback header: NULL in the byte order of the host, LOOP in network order.
 
     The values for IPv6 are those of Linux (10), NetBSD and OpenBSD (24), FreeBSD (28) and macOS (30).
     """

@@ -62,7 +62,7 @@ def _address(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
 def _swapped_load(bits: int, result: Any) -> Any:
     """Make an intrinsic that loads ``bits`` bits in network byte order."""
 
-    def load(typing_context, data, at):
+    def load(_typing_context, data, at):
         def emit(context, builder, signature, arguments):
             pointer = builder.bitcast(_address(context, builder, signature, arguments), ir.IntType(bits).as_pointer())
             value = builder.load(pointer)
@@ -77,7 +77,7 @@ def _swapped_load(bits: int, result: Any) -> Any:
 
 
 @intrinsic
-def _compiled_prefetch(typing_context, data, at):
+def _compiled_prefetch(_typing_context, data, at):
     """Ask for the cache line of ``data[at]``; the address may lie outside of the buffer."""
 
     def emit(context, builder, signature, arguments):

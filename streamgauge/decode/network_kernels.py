@@ -1,7 +1,7 @@
 """Network layer: IPv4 (RFC 791), IPv6 with its extension headers (RFC 8200, RFC 7045), ARP (RFC 826).
 
-Readers return ``(protocol number, offset of the transport layer, its end on the wire, presence bits, status)``; the protocol
-is ``NO_TRANSPORT`` where no transport header follows: a later fragment, an unread or damaged layer.
+Readers return ``(protocol number, offset of the transport layer, its end on the wire, presence bits, status)``; the
+protocol is ``NO_TRANSPORT`` where no transport header follows: a later fragment, an unread or damaged layer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ARP_OPCODE, PAYLOAD_BYTES = SLOTS["arp_opcode"], SLOTS["payload_bytes"]
 
 @hot
 def read_ipv4(data, at, end, wire_end, rows, row):
-    """Read an IPv4 header; a total length of 0 means the network card was to cut the packet (TSO), so it fills the frame."""
+    """Read an IPv4 header; a total length of 0 means that the network card was to cut it (TSO)."""
     if at + IPV4_HEADER > end:
         return NO_TRANSPORT, at, wire_end, 0, cut(at + IPV4_HEADER, wire_end)
     first = load8(data, at)
@@ -87,8 +87,8 @@ def is_extension(protocol):
 def read_extensions(data, protocol, at, end, wire_end):
     """Walk IPv6 extension headers.
 
-    Returns ``(final protocol, offset behind them, fragment bits, status)``; bit 0 of the fragment bits says that this is a
-    fragment, bit 1 that it is not the first. Each header is eight bytes or more, so the walk ends.
+    Returns ``(final protocol, offset behind them, fragment bits, status)``; bit 0 of the fragment bits says that this is
+    a fragment, bit 1 that it is not the first. Each header is eight bytes or more, so the walk ends.
     """
     fragment = 0
     while is_extension(protocol):

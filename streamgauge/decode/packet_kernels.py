@@ -64,8 +64,8 @@ def decode_packet(data, at, end, wire_end, link, tag, rows, row):
 def decode_packets(data, index, first, last, rows, capacity, frame_bytes):
     """Append a row for each packet ``first`` to ``last - 1`` of ``index``; return how many were taken.
 
-    Stops early when ``capacity`` rows are in use, or when the pool might not hold the next packet's texts. An empty block always
-    takes one packet: its texts are cut to the pool.
+    Stops early when ``capacity`` rows are in use, or when the pool might not hold the next packet's texts. An empty
+    block always takes one packet: its texts are cut to the pool.
     """
     row = rows.state[0]
     size = data.size

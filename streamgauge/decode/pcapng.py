@@ -94,7 +94,7 @@ class Section:
 
 
 def section_of(start: bytes) -> Section | None:
-    """Return the section that a Section Header Block, of which ``start`` is the first twelve bytes, opens; None if it is none."""
+    """Return the section that a Section Header Block opens; ``start`` is its first twelve bytes."""
     for little_endian in (True, False):
         if int.from_bytes(start[8:12], "little" if little_endian else "big") == _BYTE_ORDER_MAGIC:
             section = Section(little_endian=little_endian)

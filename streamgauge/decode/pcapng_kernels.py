@@ -16,7 +16,8 @@ from streamgauge.decode.accelerate import entry, inner
 from streamgauge.decode.load_kernels import load16, load32, swap16, swap32, wrap64
 from streamgauge.decode.pcap_kernels import DAMAGED, FULL, MAX_WIRE, NEED_MORE
 
-#: The indexer stopped at a block that Python reads (section or interface), or at a packet of an interface that was not described.
+#: The indexer stopped at a block that Python reads (section or interface), or at a packet of an interface that was not
+#: described.
 CONTROL_BLOCK, UNKNOWN_INTERFACE = 3, 4
 
 SECTION_HEADER, INTERFACE, PACKET, SIMPLE_PACKET, ENHANCED_PACKET = 0x0A0D0D0A, 1, 2, 3, 6

@@ -1,4 +1,4 @@
-"""Text columns: bytes are copied into the pool, the row keeps offset and length. Nothing is written outside of the pool."""
+"""Text columns: bytes are copied into the pool, the row keeps offset and length. The pool is never overrun."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS (RFC 8446, RFC 5246) on any TCP port, by content: the record layer, and the server name (RFC 6066) of a ClientHello.
+"""TLS (RFC 8446, RFC 5246) on any TCP port, by content: records, and the server name (RFC 6066) of a ClientHello.
 
 Records are not reassembled: a ClientHello that goes on in the next segment is read as far as it is here.
 """

@@ -103,8 +103,8 @@ def read_icmp(data, at, end, wire_end, rows, row):
 
 
 @inner
-def read_other(protocol, at, end, wire_end, rows, row):
-    """Read what is left: SCTP has ports; of other protocols all behind the IP headers counts as payload."""
+def read_other(at, end, wire_end, rows, row):
+    """Count all behind the IP headers as payload: this decoder does not read the protocol."""
     rows.u8[PAYLOAD_BYTES, row] = max(wire_end - at, 0)
     return end, end, 0, OK
 
@@ -132,4 +132,4 @@ def read_transport(data, protocol, at, end, wire_end, rows, row):
         return read_icmp(data, at, end, wire_end, rows, row)
     if protocol == SCTP:
         return read_sctp(data, at, end, wire_end, rows, row)
-    return read_other(protocol, at, end, wire_end, rows, row)
+    return read_other(at, end, wire_end, rows, row)

@@ -10,8 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import io
 
-#: Bytes read at a time. Copied out of the page cache they are in the processor's cache when the kernels get to them, which is
-#: faster than mapping the file.
+#: Bytes read at a time. Copied out of the page cache, they are in the processor's cache when the kernels get to them.
 WINDOW_BYTES: Final = 1 << 20
 
 
@@ -53,7 +52,7 @@ class Window:
         if self.end == self.data.size:
             self.data = np.concatenate([self.data, np.empty_like(self.data)])
         try:
-            count = self._stream.readinto1(memoryview(self.data)[self.end :])
+            count = self._stream.readinto1(self.data[self.end :].data)
         except (EOFError, OSError, zlib.error) as error:
             self.failure = str(error)
             return False
