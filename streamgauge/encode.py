@@ -60,6 +60,22 @@ def _schema(origin: Origin) -> pa.Schema:
     return schema.arrow_schema(metadata=origin.metadata())
 
 
+#: Shortest stretch of nulls kept ready; longer ones are made when asked for.
+_READY_NULLS: Final = 1 << 16
+
+
+@cache
+def _ready_nulls(name: str) -> pa.Array:
+    return pa.nulls(_READY_NULLS, schema.BY_NAME[name].arrow_type)
+
+
+def _nulls(name: str, count: int) -> pa.Array:
+    """Return a column without values: a slice of one that is kept, since half the columns of a batch hold none."""
+    if count > _READY_NULLS:
+        return pa.nulls(count, schema.BY_NAME[name].arrow_type)
+    return _ready_nulls(name).slice(0, count)
+
+
 _DICTIONARIES: Final = {column.name: pa.array(column.words, pa.string()) for column in schema.COLUMNS if column.words}
 
 
@@ -72,8 +88,6 @@ class _Builder:
         self._count = len(chosen)
         self._present = rows.column("present")[chosen]
         self._masks: dict[schema.Present, npt.NDArray[np.bool_]] = {}
-        # One all-null column's bytes serve every other.
-        self._zeros = pa.py_buffer(bytes(self._count * 16 + 16))
 
     def array(self, column: Column) -> pa.Array:
         mask = self._mask(column)
@@ -81,7 +95,7 @@ class _Builder:
             return self._filled(column, None)
         found = int(np.count_nonzero(mask))
         if found == 0:
-            return self._empty(column)
+            return _nulls(column.name, self._count)
         return self._filled(column, None if found == self._count else mask)
 
     def _mask(self, column: Column) -> npt.NDArray[np.bool_] | None:
@@ -91,15 +105,6 @@ class _Builder:
         if mask is None:
             mask = self._masks[column.present] = (self._present & np.uint64(column.present)) != 0
         return mask
-
-    def _empty(self, column: Column) -> pa.Array:
-        buffers = [self._zeros, self._zeros]
-        if column.kind in (Kind.TEXT, Kind.BYTES):
-            buffers.append(self._zeros)
-        if column.kind is Kind.WORD:
-            codes = pa.Array.from_buffers(pa.int8(), self._count, buffers, null_count=self._count)
-            return pa.DictionaryArray.from_arrays(codes, _DICTIONARIES[column.name])
-        return pa.Array.from_buffers(column.arrow_type, self._count, buffers, null_count=self._count)
 
     def _filled(self, column: Column, mask: npt.NDArray[np.bool_] | None) -> pa.Array:
         validity = None if mask is None else pa.py_buffer(np.packbits(mask, bitorder="little"))
