@@ -1,0 +1,122 @@
+"""``streamgauge decode``: capture files to rows, one a packet."""
+
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamgauge.errors import CaptureFileError, ConfigurationError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from streamgauge.cli.writers import Writer
+
+
+class Format(StrEnum):
+    """What the rows are written as."""
+
+    TABLE = "table"
+    NDJSON = "ndjson"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+def decode(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="pcap or pcapng, also gzipped; - reads stdin.")],
+    format_: Annotated[
+        Format | None, typer.Option("--format", "-f", help="Default: by the suffix of --output, else table.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of stdout.")] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns to write, comma-separated, in this order.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many packets.")] = None,
+    # Accepted already, so that scripts that mean it stay right when tunnels are opened.
+    no_decapsulate: Annotated[  # noqa: ARG001
+        bool, typer.Option("--no-decapsulate", help="Outermost headers only; tunnels are not opened yet.")
+    ] = False,
+) -> int:
+    """Decode capture files: one row a packet, in capture order.
+
+    A damaged packet is a row with a decode_status. A damaged file gives the rows before the damage, then exit status 1.
+
+    Examples:
+      streamgauge decode trace.pcap
+      streamgauge decode --format ndjson *.pcapng.gz | jq .dns_name
+      tcpdump -w - -c 100 | streamgauge decode -
+      streamgauge decode trace.pcap --output trace.parquet
+    """
+    from streamgauge.cli.writers import chosen_columns, open_writer
+
+    form = format_ or _by_suffix(output)
+    _refuse_overwriting(files, output)
+    if form is Format.PARQUET and output is None and sys.stdout.isatty():
+        raise ConfigurationError("parquet is no text for a terminal; name a file: --output FILE.parquet")
+    names = chosen_columns(columns)
+    faults: list[CaptureFileError] = []
+    with open_writer(form.value, output, names) as writer:
+        _decode_all(files, writer, faults, limit=limit)
+    for fault in faults[:-1]:
+        print(f"streamgauge: {fault}", file=sys.stderr)
+    if faults:
+        raise faults[-1]
+    return 0
+
+
+def _decode_all(files: list[str], writer: "Writer", faults: list[CaptureFileError], *, limit: int | None) -> None:
+    """Write the rows of all files; the fault of one does not keep the others from being read."""
+    from streamgauge.cli.progress import Progress
+
+    left = limit
+    with Progress("packets") as progress:
+        for file in files:
+            try:
+                for batch in batches(file):
+                    taken = batch if left is None else batch.slice(0, left)
+                    writer.write(taken)
+                    progress.add(len(taken))
+                    if left is not None:
+                        left -= len(taken)
+                        if left == 0:
+                            return
+            except CaptureFileError as fault:
+                faults.append(fault)
+                writer.flush()
+
+
+def batches(file: str) -> Iterator["pa.RecordBatch"]:
+    """Yield the rows of one capture file in batches.
+
+    Raises:
+        CaptureFileError: the file is no capture, or breaks off; the rows before were yielded.
+
+    """
+    from streamgauge.decode import Decoder
+    from streamgauge.decode.capture_file import open_capture
+    from streamgauge.encode import Origin, to_arrow
+    from streamgauge.rows import Rows
+
+    with open_capture(file) as capture:
+        rows = Rows(8192)
+        decoder = Decoder()
+        origin = Origin(node="", interface="-" if file == "-" else Path(file).name, observation_point="file")
+        for data, index, count in capture.blocks():
+            first = 0
+            while first < count:
+                first += decoder.decode(data, index, first, count, rows)
+                yield to_arrow(rows, origin)
+                rows.clear()
+
+
+def _by_suffix(output: Path | None) -> Format:
+    by_suffix = {".ndjson": Format.NDJSON, ".jsonl": Format.NDJSON, ".json": Format.NDJSON}
+    by_suffix |= {".csv": Format.CSV, ".parquet": Format.PARQUET}
+    return by_suffix.get(output.suffix.lower(), Format.TABLE) if output is not None else Format.TABLE
+
+
+def _refuse_overwriting(files: list[str], output: Path | None) -> None:
+    for file in files:
+        if output is not None and file != "-" and output.exists() and output.samefile(file):
+            raise ConfigurationError(f"{output} is also read; choose another --output")
