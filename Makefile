@@ -42,6 +42,10 @@ test: setup system ## every test
 bench: setup ## packets/s beside tshark, softflowd, tcpdump, dpkt and scapy, in one run
 	@$(BIN)/python -m benchmarks.decode $(ARGS)
 
+.PHONY: docs
+docs: setup ## write the reference pages from the code
+	@$(BIN)/python -m streamgauge.reference docs
+
 .PHONY: lock
 lock: ## resolve the versions in requirements.lock anew
 	@$(BIN)/python -m pip install --quiet uv
