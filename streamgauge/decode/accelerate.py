@@ -1,11 +1,11 @@
 """The one place that knows Numba: how kernels are compiled and cached, and how they read bytes.
 
 A kernel is a plain loop over arrays: it raises nothing, allocates nothing and guards every read with a length check,
-because the loads in ``load_kernels`` do not check. Two variants of those exist:
+because the loads in ``load_kernels`` do not check. Two variants of them exist:
 
-* compiled: one unaligned load and a byte swap (half the compile time of byte arithmetic, and a little faster);
-* plain: byte arithmetic on array elements, used when ``NUMBA_DISABLE_JIT=1`` (kernels are then ordinary Python) and when
-  ``NUMBA_BOUNDSCHECK=1`` (every element access is then checked, which is how the fuzz tests prove the guards).
+* compiled: one unaligned load and a byte swap (half the compile time of byte arithmetic);
+* plain: byte arithmetic on array elements, used when ``NUMBA_DISABLE_JIT=1`` (kernels are then ordinary Python) and
+  when ``NUMBA_BOUNDSCHECK=1`` (every element access is then checked, which is how the fuzz tests prove the guards).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from __future__ import annotations
 # (Numba types kernels when it compiles them.)
 from streamgauge.decode.accelerate import hot, inner
 from streamgauge.decode.dhcp_kernels import is_dhcp
-from streamgauge.decode.dns_kernels import DNS_PORT, dns_application, read_dns_tcp, read_message
+from streamgauge.decode.dns_kernels import dns_application, read_dns_tcp, read_message, starts_message
 from streamgauge.decode.http_kernels import read_http
 from streamgauge.decode.link_kernels import OK
 from streamgauge.decode.load_kernels import load8, load16
@@ -55,14 +55,16 @@ def may_be_application(data, at, end, source_port, destination_port):
     if at + SHORTEST > end:
         return False
     first = load8(data, at)
-    return 20 <= first <= 24 or 65 <= first <= 90 or source_port == DNS_PORT or destination_port == DNS_PORT
+    return 20 <= first <= 24 or 65 <= first <= 90 or dns_application(source_port, destination_port) != UNKNOWN
 
 
 @inner
 def read_tcp_application(data, at, end, wire_end, source_port, destination_port, rows, row):
     """Recognise the application of a TCP segment by what it starts with."""
-    if source_port == DNS_PORT or destination_port == DNS_PORT:
-        return read_dns_tcp(data, at, end, wire_end, rows, row)
+    application = dns_application(source_port, destination_port)
+    if application != UNKNOWN and starts_message(data, at, end):
+        present, status = read_dns_tcp(data, at, end, wire_end, rows, row)
+        return application, present, status
     application, present = read_tls(data, at, end, rows, row)
     if application != UNKNOWN:
         return application, present, OK

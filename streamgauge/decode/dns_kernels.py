@@ -99,7 +99,7 @@ def read_message(data, at, end, wire_end, rows, row):
 
 @inner
 def dns_application(source_port, destination_port):
-    """Return which of the DNS family a pair of UDP ports belongs to, if any."""
+    """Return which of the DNS family a pair of ports belongs to, if any."""
     if source_port == DNS_PORT or destination_port == DNS_PORT:
         return APP_DNS
     if source_port == MDNS_PORT or destination_port == MDNS_PORT:
@@ -123,10 +123,7 @@ def starts_message(data, at, end):
 
 @inner
 def read_dns_tcp(data, at, end, wire_end, rows, row):
-    """Read the message a TCP segment of port 53 starts with; return ``(application, presence bits, status)``."""
-    if not starts_message(data, at, end):
-        return APP_NONE, 0, OK
+    """Read the message a TCP segment starts with; return ``(presence bits, status)``."""
     message = at + 2
     # The rest of a longer message is in later segments: what is missing here is not damage.
-    present, status = read_message(data, message, end, max(wire_end, message + load16(data, at)), rows, row)
-    return APP_DNS, present, status
+    return read_message(data, message, end, max(wire_end, message + load16(data, at)), rows, row)

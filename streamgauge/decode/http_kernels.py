@@ -101,8 +101,8 @@ def target_end(data, at, stop):
 def line_end(data, at, end):
     """Return where a line ends, its line break left out, and where the next begins."""
     newline = find(data, at, end, NEWLINE)
-    if newline > at and newline < end and load8(data, newline - 1) == CARRIAGE_RETURN:
-        return newline - 1, newline + 1
+    if newline > at and load8(data, newline - 1) == CARRIAGE_RETURN:
+        return newline - 1, min(newline + 1, end)
     return newline, min(newline + 1, end)
 
 

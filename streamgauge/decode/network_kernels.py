@@ -35,7 +35,7 @@ ARP_OPCODE, PAYLOAD_BYTES = SLOTS["arp_opcode"], SLOTS["payload_bytes"]
 
 @hot
 def read_ipv4(data, at, end, wire_end, rows, row):
-    """Read an IPv4 header; a total length of 0 means that the network card was to cut it (TSO)."""
+    """Read an IPv4 header; a total length of 0 means that the network card was to cut it."""
     if at + IPV4_HEADER > end:
         return NO_TRANSPORT, at, wire_end, 0, cut(at + IPV4_HEADER, wire_end)
     first = load8(data, at)
@@ -87,8 +87,8 @@ def is_extension(protocol):
 def read_extensions(data, protocol, at, end, wire_end):
     """Walk IPv6 extension headers.
 
-    Returns ``(final protocol, offset behind them, fragment bits, status)``; bit 0 of the fragment bits says that this is
-    a fragment, bit 1 that it is not the first. Each header is eight bytes or more, so the walk ends.
+    Returns ``(final protocol, offset behind them, fragment bits, status)``; bit 0 of the fragment bits says that this
+    is a fragment, bit 1 that it is not the first. Each header is eight bytes or more, so the walk ends.
     """
     fragment = 0
     while is_extension(protocol):

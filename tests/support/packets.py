@@ -1,0 +1,163 @@
+"""Builders for exact packets, and a grammar: hypothesis strategies for frames that are right, cut or damaged."""
+
+from __future__ import annotations
+
+import struct
+
+from hypothesis import strategies as st
+
+MACS = bytes.fromhex("0242ac1100020242ac110003")
+LINKS = (0, 1, 12, 101, 108, 113, 228, 229, 276, 147)
+
+
+def ethernet(protocol, payload, *, tags=()):
+    head = b"".join(struct.pack("!HH", kind, identifier) for kind, identifier in tags)
+    return MACS + head + struct.pack("!H", protocol) + payload
+
+
+def ipv4(protocol, payload, *, fragment=0, options=b"", total=None):
+    length = 20 + len(options)
+    total = length + len(payload) if total is None else total
+    head = struct.pack("!BBHHHBBH", 0x40 | length // 4, 0xB8, total, 1, fragment, 64, protocol, 0)
+    return head + bytes([10, 0, 0, 1, 10, 0, 0, 2]) + options + payload
+
+
+def ipv6(protocol, payload, *, length=None):
+    length = len(payload) if length is None else length
+    addresses = bytes.fromhex("20010db800000000000000000000000120010db8000000000000000000000002")
+    return struct.pack("!IHBB", 0x6B800000, length, protocol, 63) + addresses + payload
+
+
+def tcp(payload, *, source=40_000, target=443, flags=0x18, offset=5):
+    return struct.pack("!HHIIBBHHH", source, target, 1000, 2000, offset << 4, flags, 512, 0, 0) + payload
+
+
+def udp(payload, *, source=40_000, target=53, length=None):
+    return struct.pack("!HHHH", source, target, 8 + len(payload) if length is None else length, 0) + payload
+
+
+def dns(name=b"\x03WWW\x07example\x03com\0", *, flags=0x0100, questions=1, kind=1):
+    return struct.pack("!HHHHHH", 0xBEEF, flags, questions, 0, 0, 0) + name + struct.pack("!HH", kind, 1)
+
+
+def client_hello(name, *, before=b""):
+    extension = struct.pack("!HHHBH", 0, len(name) + 5, len(name) + 3, 0, len(name)) + name
+    extensions = before + extension
+    body = b"\3\3" + bytes(32) + b"\0" + b"\0\2\x13\1" + b"\1\0" + struct.pack("!H", len(extensions)) + extensions
+    handshake = b"\1" + len(body).to_bytes(3, "big") + body
+    return b"\x16\3\1" + struct.pack("!H", len(handshake)) + handshake
+
+
+_names = st.lists(st.binary(min_size=1, max_size=12), max_size=4).map(
+    lambda labels: b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+)
+_dns = st.builds(
+    dns,
+    st.one_of(_names, st.just(b"\xc0\x0c"), st.binary(max_size=20), st.just(b"\x03abc\xc0\x0d")),
+    flags=st.integers(0, 0xFFFF),
+    questions=st.integers(0, 2),
+)
+_http = st.one_of(
+    st.builds(
+        lambda method, target, host: b"%s %s HTTP/1.1\r\nAccept: */*\r\nhOsT: %s\r\n\r\n" % (method, target, host),
+        st.sampled_from([b"GET", b"VERSION-CONTROL", b"M-SEARCH", b"PUTT", b"BPROPPATCH"]),
+        st.sampled_from([b"/", b"/a b", b"", b"http://x/"]),
+        st.binary(max_size=20),
+    ),
+    st.sampled_from([b"HTTP/1.1 404 Not Found\r\n\r\n", b"HTTP/1.1 20", b"GET /old\r\n", b"GET /cut"]),
+)
+_tls = st.one_of(
+    st.builds(client_hello, st.binary(max_size=40), before=st.sampled_from([b"", b"\0\x17\0\0", b"\0\x17\0\7"])),
+    st.builds(lambda name: b"\x14\3\3\0\1\1" + client_hello(name), st.binary(max_size=20)),
+    st.sampled_from([b"\x17\3\3\0\x10" + bytes(16), b"\x15\3\3\0\2\1\0", b"SSH-2.0-x\r\n"]),
+)
+_quic = st.builds(
+    lambda version, rest: b"\xc3" + version + rest, st.sampled_from([b"\0\0\0\1", b"\x6b\x33\x43\xcf"]), st.binary()
+)
+_ports = st.sampled_from([53, 5353, 5355, 67, 546, 123, 443, 80, 40_000])
+_segments = st.builds(
+    tcp,
+    st.one_of(_http, _tls, _dns.map(lambda message: len(message).to_bytes(2, "big") + message), st.binary(max_size=30)),
+    source=_ports,
+    target=_ports,
+    offset=st.sampled_from([5, 5, 5, 6, 4, 15]),
+)
+_datagrams = st.builds(
+    udp,
+    st.one_of(_dns, _quic, st.binary(max_size=300)),
+    source=_ports,
+    target=_ports,
+    length=st.one_of(st.none(), st.none(), st.integers(0, 400)),
+)
+_transport = st.one_of(
+    _segments.map(lambda segment: (6, segment)),
+    _datagrams.map(lambda datagram: (17, datagram)),
+    st.tuples(st.sampled_from([1, 58, 132, 47]), st.binary(max_size=20)),
+)
+_fragments = st.sampled_from([0, 0, 0, 0x4000, 0x2000, 0x2005, 0x0005])
+_totals = st.one_of(st.none(), st.none(), st.integers(0, 200))
+
+
+def _extended(headers, transport):
+    """Put extension headers before a transport layer."""
+    protocol, payload = transport
+    for kind, rest in headers:
+        size = len(rest) // 8
+        content = bytes([protocol, size if kind != 51 else 2 * size]) + (rest + bytes(8))[: 6 + 8 * size]
+        protocol, payload = kind, content + payload
+    return protocol, payload
+
+
+_extensions = st.lists(
+    st.tuples(st.sampled_from([0, 43, 44, 51, 60, 135]), st.sampled_from([b"", bytes(8), b"\0\1", b"\1\0"])), max_size=3
+)
+_network = st.one_of(
+    st.builds(
+        lambda transport, fragment, total: (0x0800, ipv4(*transport, fragment=fragment, total=total)),
+        _transport,
+        _fragments,
+        _totals,
+    ),
+    st.builds(
+        lambda headers, transport, length: (0x86DD, ipv6(*_extended(headers, transport), length=length)),
+        _extensions,
+        _transport,
+        _totals,
+    ),
+    st.tuples(st.just(0x0806), st.binary(min_size=6, max_size=28)),
+    st.tuples(st.integers(0, 0xFFFF), st.binary(max_size=40)),
+)
+_tags = st.lists(st.tuples(st.sampled_from([0x8100, 0x88A8, 0x9100]), st.integers(0, 0xFFFF)), max_size=2)
+
+
+def _framed(link, network, tags):
+    protocol, payload = network
+    if link == 1:
+        return ethernet(protocol, payload, tags=tags)
+    head = {
+        0: struct.pack("<I", 2 if protocol == 0x0800 else 30),
+        108: struct.pack("!I", 2 if protocol == 0x0800 else 24),
+        113: bytes(14) + struct.pack("!H", protocol),
+        276: struct.pack("!H", protocol) + bytes(18),
+    }.get(link, b"")
+    return head + payload
+
+
+def _damaged(frame, keep, changes):
+    """Cut a frame and change some of its bytes."""
+    frame = bytearray(frame[: max(len(frame) - keep, 0)])
+    for at, value in changes:
+        if frame:
+            frame[at % len(frame)] = value
+    return bytes(frame)
+
+
+_changes = st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=3)
+_cuts = st.one_of(st.just(0), st.just(0), st.integers(0, 120))
+
+#: ``(link type, frame)``: right, cut or damaged.
+frames = st.sampled_from(LINKS).flatmap(
+    lambda link: st.tuples(
+        st.just(link), st.builds(_damaged, st.builds(_framed, st.just(link), _network, _tags), _cuts, _changes)
+    )
+)
