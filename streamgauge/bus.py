@@ -32,6 +32,13 @@ _log = get("bus")
 #: Bytes nats-py may buffer while disconnected before it refuses; our own bounds hold before it.
 _PENDING_BYTES: Final = 64 << 20
 
+#: A server that hangs without closing the connection is noticed after 30 seconds, not after nats-py's 6 minutes.
+_PING_INTERVAL: Final = 10  # seconds
+_PINGS_UNANSWERED: Final = 3
+
+#: Bytes of a message every server takes unless configured otherwise.
+_DEFAULT_MAX_PAYLOAD: Final = 1 << 20
+
 
 class Bus:
     """One connection to NATS and its JetStream context; ``connected`` tells whether the server is there now.
@@ -47,6 +54,9 @@ class Bus:
         self._sampled = Sampled(_log)
         #: How often the connection was lost.
         self.disconnects = 0
+        #: Set while the server is there.
+        self.up = asyncio.Event()
+        self._stopping = False
 
     async def start(self) -> None:
         """Connect.
@@ -68,11 +78,14 @@ class Bus:
                     allow_reconnect=True,
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=0.5,
+                    ping_interval=_PING_INTERVAL,
+                    max_outstanding_pings=_PINGS_UNANSWERED,
                     pending_size=_PENDING_BYTES,
                     inbox_prefix=f"_INBOX_{self._name}".encode(),
                     error_cb=self._on_error,
                     disconnected_cb=self._on_disconnect,
                     reconnected_cb=self._on_reconnect,
+                    closed_cb=self._on_close,
                 ),
                 settings.connect_timeout,
             )
@@ -82,9 +95,11 @@ class Bus:
                 f"cannot reach NATS at {settings.url}: {reason}; "
                 "start the server or correct STREAMGAUGE_NATS_URL, _USER, _PASSWORD"
             ) from error
+        self.up.set()
 
     async def stop(self) -> None:
         """Send what is buffered and close."""
+        self._stopping = True
         if self._client is None or self._client.is_closed:
             return
         with contextlib.suppress(NatsError, asyncio.TimeoutError, OSError):
@@ -103,6 +118,16 @@ class Bus:
     def connected(self) -> bool:
         """Whether the server is there now."""
         return self._client is not None and self._client.is_connected
+
+    @property
+    def closed(self) -> bool:
+        """Whether there is no connection and none will come by itself: not started, or refused for good."""
+        return self._client is None or self._client.is_closed
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes the server takes in one message, headers included."""
+        return self._client.max_payload if self._client is not None else _DEFAULT_MAX_PAYLOAD
 
     @property
     def jetstream(self) -> JetStreamContext:
@@ -159,10 +184,17 @@ class Bus:
         self._sampled.warning("nats", error=_reason(error))
 
     async def _on_disconnect(self) -> None:
+        self.up.clear()
+        if self._stopping:
+            return
         self.disconnects += 1
         _log.warning("disconnected from nats", url=self._settings.url)
 
+    async def _on_close(self) -> None:
+        self.up.clear()
+
     async def _on_reconnect(self) -> None:
+        self.up.set()
         _log.info("connected to nats again", url=self._settings.url)
 
 

@@ -138,6 +138,34 @@ class CollectorSettings(HttpSettings):
     pending_bytes: int = Field(64 << 20, ge=1 << 20, description="bytes of batches held in memory while NATS is away")
     in_flight: int = Field(8, ge=1, le=256, description="batches sent and not yet acknowledged")
 
+    @field_validator("file")
+    @classmethod
+    def _file_is_named(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is None and info.data.get("source") == "file":
+            raise ValueError("is not set, and STREAMGAUGE_COLLECTOR_SOURCE is file")
+        return value
+
+    @field_validator("filter")
+    @classmethod
+    def _filter_is_for_live_capture(cls, value: str, info: ValidationInfo) -> str:
+        if value and info.data.get("source") == "file":
+            raise ValueError("is for live capture; filter a file before: tcpdump -r FILE -w FILTERED EXPRESSION")
+        return value
+
+    @field_validator("promiscuous")
+    @classmethod
+    def _one_interface_is_promiscuous(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("interface") == "any":
+            raise ValueError("needs one interface; name it in STREAMGAUGE_COLLECTOR_INTERFACE")
+        return value
+
+    @field_validator("ring_block_bytes")
+    @classmethod
+    def _is_whole_pages(cls, value: int) -> int:
+        if value < 4096 or value & (value - 1):
+            raise ValueError("is no power of two of at least 4096")
+        return value
+
 
 class SharedWorkSettings(HttpSettings):
     """Replicas that split the shards of the stream: replica r of n takes each n-th shard from r on.
@@ -178,6 +206,12 @@ class BackupSettings(SharedWorkSettings):
     compression_level: int = Field(1, ge=1, le=22, description="zstd level at rest")
     retention_days: int = Field(0, ge=0, description="days after which objects expire; 0: never")
     ack_wait: Seconds = Field(120.0, description="seconds after which JetStream delivers an unacknowledged batch again")
+    pending_bytes: int = Field(
+        256 << 20, ge=1 << 20, description="bytes of batches held in memory, all shards together, until they are stored"
+    )
+    encoders: int = Field(
+        2, ge=1, le=64, description="objects encoded at the same time; each takes about 300 bytes a row"
+    )
 
 
 class ExporterSettings(SharedWorkSettings):
@@ -185,6 +219,12 @@ class ExporterSettings(SharedWorkSettings):
 
     port: Port = Field(9103, description="port of /metrics, /livez and /readyz; 0 takes a free one")
     replay: bool = Field(False, description="count from the start of the stream instead of from now")
+    max_lag: Seconds = Field(300.0, description="seconds of lag past which it skips to now and counts what it skipped")
+    inside: str = Field(
+        "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7",
+        description="networks that are inside, for the label direction",
+    )
+    series_budget: int = Field(20_000, ge=10, le=1_000_000, description="most series of one metric family")
 
 
 SECTIONS: Final[dict[str, type[Section]]] = {
@@ -269,7 +309,7 @@ def _sentence(section: str, fault: Any) -> str:
         return f"{name} is not set"
     given = (
         ""
-        if isinstance(fault["input"], (dict, SecretStr)) or "SECRET" in name or "PASSWORD" in name
+        if isinstance(fault["input"], (dict, SecretStr, type(None))) or "SECRET" in name or "PASSWORD" in name
         else f"={fault['input']}"
     )
     return f"{name}{given}: {fault['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,135 @@
+"""When a batch closes, and which messages it becomes. Pure policy: rows and clock values in, messages out.
+
+Rows gather in a *window* of several batches. It closes when it is full or old enough, and each traffic class in it
+becomes as many messages as its rows need. A rare class then makes one message a window, not one a batch: JetStream
+syncs each message to disk where it is told to, so the number of messages is what counts.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from streamgauge import codec, subjects
+from streamgauge.encode import Origin, by_class, to_arrow
+from streamgauge.subjects import ARROW, NDJSON, Envelope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    from streamgauge.rows import Rows
+    from streamgauge.schema import TrafficClass
+    from streamgauge.settings import CollectorSettings
+
+#: Batches that a window holds: at 500,000 packets/s this is 180 messages a second instead of 550.
+WINDOW_BATCHES: Final = 4
+
+#: Bytes a row is thought to need before the first message has told.
+_FIRST_GUESS: Final = {"arrow": 64, "ndjson": 400}
+
+#: A message this small says little about the bytes of a row: its schema is most of it.
+_TELLING_ROWS: Final = 256
+
+#: What NATS counts beside the payload: headers, a subject, a reply address.
+HEADER_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One batch, ready to be published."""
+
+    subject: str
+    payload: bytes
+    envelope: Envelope
+    #: Monotonic seconds when the batch closed.
+    closed_at: float = field(default_factory=time.monotonic, compare=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes this message is counted as while it waits."""
+        return len(self.payload) + HEADER_BYTES
+
+
+class Batcher:
+    """Turns windows of rows into numbered messages; one per collector, because it owns the sequence."""
+
+    def __init__(
+        self, settings: CollectorSettings, boot: str, *, interface: str, largest_payload: Callable[[], int]
+    ) -> None:
+        """Start the sequence of a boot.
+
+        Args:
+            settings: Size, age and encoding.
+            boot: Identity of this start of the collector.
+            interface: Where the packets come from.
+            largest_payload: Returns the bytes the server takes in one message.
+
+        """
+        self._settings = settings
+        self._boot = boot
+        self._largest_payload = largest_payload
+        self._origin = Origin(settings.node, interface, settings.observation_point)
+        self._content_type = NDJSON if settings.encoding == "ndjson" else ARROW
+        self._row_bytes: dict[TrafficClass, float] = {}
+        #: The last number given.
+        self.sequence = 0
+
+    @property
+    def window_rows(self) -> int:
+        """Rows of a window."""
+        return self._settings.batch_rows * WINDOW_BATCHES
+
+    def due(self, rows: Rows, age: float) -> bool:
+        """Tell whether a window closes now; ``age`` is that of its first row in seconds."""
+        return len(rows) >= rows.capacity or (len(rows) > 0 and age >= self._settings.batch_age)
+
+    def messages(self, rows: Rows) -> Iterator[Message]:
+        """Yield the messages of a window; together they hold each row once."""
+        for traffic_class, chosen in by_class(rows):
+            step = self._rows_per_message(traffic_class)
+            for first in range(0, len(chosen), step):
+                yield from self._encode(rows, traffic_class, chosen[first : first + step])
+
+    def _rows_per_message(self, traffic_class: TrafficClass) -> int:
+        settings = self._settings
+        guess = _FIRST_GUESS[settings.encoding] + settings.frame_bytes
+        fitting = int(settings.batch_bytes / self._row_bytes.get(traffic_class, guess))
+        return max(1, min(settings.batch_rows, fitting))
+
+    def _encode(self, rows: Rows, traffic_class: TrafficClass, chosen: npt.NDArray[np.int64]) -> Iterator[Message]:
+        """Yield one message, or two halves of it (and so on) if the server would not take it whole."""
+        batch = to_arrow(rows, self._origin, chosen)
+        payload = codec.encode(batch, self._content_type, compression=self._settings.compression)
+        if len(chosen) >= _TELLING_ROWS:
+            self._row_bytes[traffic_class] = max(1.0, len(payload) / len(chosen))
+        if len(payload) + HEADER_BYTES > self._largest_payload() and len(chosen) > 1:
+            half = len(chosen) // 2
+            yield from self._encode(rows, traffic_class, chosen[:half])
+            yield from self._encode(rows, traffic_class, chosen[half:])
+            return
+        yield self._number(batch, traffic_class, payload)
+
+    def _number(self, batch: pa.RecordBatch, traffic_class: TrafficClass, payload: bytes) -> Message:
+        import pyarrow.compute as pc
+
+        self.sequence += 1
+        times = pc.min_max(batch.column("time"))
+        envelope = Envelope(
+            node=self._settings.node,
+            boot=self._boot,
+            sequence=self.sequence,
+            interface=self._origin.interface,
+            observation_point=self._origin.observation_point,
+            rows=len(batch),
+            packets=pc.sum(batch.column("packets")).as_py(),
+            bytes=pc.sum(batch.column("bytes")).as_py(),
+            first_time=times["min"].value,
+            last_time=times["max"].value,
+            content_type=self._content_type,
+        )
+        return Message(subjects.traffic(self._settings.node, traffic_class), payload, envelope)

@@ -1,0 +1,116 @@
+"""Writes the ledger: one record at start, every few seconds, and at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from nats.errors import Error as NatsError
+
+from streamgauge import subjects
+from streamgauge.errors import BusError
+from streamgauge.ledger import INTERVAL, LedgerRecord
+from streamgauge.lifecycle import Failure, cancel, spawn
+from streamgauge.logs import Sampled, get
+
+if TYPE_CHECKING:
+    from services.collector.account import Account
+    from services.collector.link import Link
+    from services.collector.pending import Pending
+    from services.collector.sources import Source
+    from streamgauge.bus import Bus
+    from streamgauge.ledger import Reason
+
+_log = get("ledger")
+
+#: Seconds the last record may take when the service stops.
+_STOP_TIMEOUT: Final = 3.0
+_RETRY_PAUSE: Final = 0.1
+
+
+class LedgerWriter:
+    """Publishes the account of this boot. Records are cumulative: the next one makes good for one that got lost."""
+
+    def __init__(
+        self,
+        node: str,
+        boot: str,
+        *,
+        bus: Bus,
+        link: Link,
+        account: Account,
+        source: Source,
+        pending: Pending,
+        failure: Failure,
+    ) -> None:
+        self._node = node
+        self._boot = boot
+        self._bus = bus
+        self._link = link
+        self._account = account
+        self._source = source
+        self._pending = pending
+        self._failure = failure
+        self._task: asyncio.Task[None] | None = None
+        self._sampled = Sampled(_log)
+
+    async def start(self) -> None:
+        """Begin to write."""
+        self._task = spawn(self._run(), name="ledger", failure=self._failure)
+
+    async def stop(self) -> None:
+        """Write the last record, if the server is there."""
+        await cancel(self._task)
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT):
+                while True:
+                    await self._link.wait()
+                    if await self._write("stop"):
+                        return
+                    await asyncio.sleep(_RETRY_PAUSE)
+        except TimeoutError:
+            _log.error("the last ledger record could not be written")
+
+    def record(self, reason: Reason) -> LedgerRecord:
+        """Return the account as it stands. Decoded is read before received, so that it never exceeds it."""
+        totals = self._account.totals()
+        counts = self._source.counts()
+        return LedgerRecord(
+            node=self._node,
+            boot=self._boot,
+            interface=self._source.interface,
+            time=time.time_ns(),
+            reason=reason,
+            kernel_received=counts.received,
+            kernel_dropped=counts.dropped,
+            decoded=totals.decoded,
+            malformed=totals.malformed,
+            published=totals.published,
+            spooled=totals.spooled,
+            evicted=totals.evicted,
+            published_rows=totals.published_rows,
+            published_bytes=totals.published_bytes,
+            sequence=self._pending.settled,
+        )
+
+    async def _run(self) -> None:
+        reason: Reason = "start"
+        while True:
+            await self._link.wait()
+            if await self._write(reason):
+                reason = "tick"
+            await asyncio.sleep(INTERVAL)
+
+    async def _write(self, reason: Reason) -> bool:
+        record = self.record(reason)
+        try:
+            await self._bus.jetstream.publish(
+                subjects.ledger(record.node),
+                record.encode(),
+                headers={"Nats-Msg-Id": f"ledger/{record.node}/{record.boot}/{record.time}"},
+            )
+        except (NatsError, BusError, TimeoutError, OSError) as error:
+            self._sampled.warning("ledger record not written", error=str(error) or type(error).__name__)
+            return False
+        return True

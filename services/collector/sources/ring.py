@@ -1,0 +1,125 @@
+"""The packet ring: the kernel writes frames into shared memory, and they are decoded where they lie."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from services.collector.sources import TICK, Block, SourceCounts
+from services.collector.sources.bpf import Instruction, socket_program
+from services.collector.sources.packet_socket import PacketSocket, interface_link
+from services.collector.sources.ring_kernels import index_block, release_block
+from streamgauge.decode import new_index
+from streamgauge.logs import get
+
+if TYPE_CHECKING:
+    import mmap
+    import threading
+    from collections.abc import Iterator
+
+    from streamgauge.settings import CollectorSettings
+
+_log = get("ring")
+
+#: No packet takes less room in a block: its header (48), its address (20), alignment.
+_LEAST_PACKET_BYTES: Final = 80
+#: Seconds in which the kernel hands over its last block after the capture has ended; the retire timer is added.
+_DRAIN_TIMEOUT: Final = 1.0
+_TAKE_NOTHING: Final = [Instruction(0x06, 0, 0, 0)]
+
+
+class RingSource:
+    """Captures an interface, or all of them, through one ring."""
+
+    live = True
+
+    def __init__(self, settings: CollectorSettings) -> None:
+        self._settings = settings
+        self.interface = settings.interface
+        self._socket: PacketSocket | None = None
+        self._ring: mmap.mmap | None = None
+        self._final: SourceCounts | None = None
+        #: Packets yielded so far.
+        self._yielded = 0
+
+    def check(self) -> None:
+        """See ``Source.check``."""
+        socket_program(self._settings.filter, self._settings.snaplen, interface_link(self._settings.interface))
+        PacketSocket(self._settings.interface).close()
+
+    def open(self) -> None:
+        """See ``Source.open``."""
+        settings = self._settings
+        program = socket_program(settings.filter, settings.snaplen, interface_link(settings.interface))
+        self._socket = PacketSocket(settings.interface)
+        self._ring = self._socket.map_ring(
+            settings.ring_blocks, settings.ring_block_bytes, settings.ring_block_timeout_ms
+        )
+        self._socket.attach(program)
+
+    def blocks(self, stop: threading.Event) -> Iterator[Block]:
+        """See ``Source.blocks``."""
+        assert self._socket is not None
+        assert self._ring is not None
+        self._socket.begin(promiscuous=self._settings.promiscuous)
+        _log.info("capturing", interface=self._settings.interface, ring_bytes=len(self._ring))
+        walk = self._walk(self._ring)
+        while not stop.is_set():
+            block = next(walk)
+            if not block.last:
+                self._socket.wait(TICK)
+            yield block
+        yield from self._drain(walk)
+
+    def _walk(self, ring: mmap.mmap) -> Iterator[Block]:
+        """Yield the blocks in turn for ever; an empty block if the kernel still owns the next one."""
+        data = np.frombuffer(ring, np.uint8)
+        words, halves = data.view(np.uint32), data.view(np.uint16)
+        index = new_index(self._settings.ring_block_bytes // _LEAST_PACKET_BYTES)
+        at = 0
+        while True:
+            packets = index_block(words, halves, at, index)
+            if packets < 0:
+                yield Block(data, index, 0, 0)
+                continue
+            self._yielded += packets
+            yield Block(data, index, 0, packets)
+            release_block(words, at)
+            at = (at + self._settings.ring_block_bytes) % len(ring)
+
+    def _drain(self, walk: Iterator[Block]) -> Iterator[Block]:
+        """Yield what the kernel delivered before the end: the counts tell when that is all."""
+        assert self._socket is not None
+        self._socket.attach(_TAKE_NOTHING)
+        deadline = time.monotonic() + _DRAIN_TIMEOUT + self._settings.ring_block_timeout_ms / 1000
+        while time.monotonic() < deadline:
+            counts = self._socket.counts()
+            if self._yielded >= counts.received - counts.dropped:
+                return
+            block = next(walk)
+            if not block.last:
+                self._socket.wait(TICK)
+            yield block
+        _log.error("packets left in the ring", packets=counts.received - counts.dropped - self._yielded)
+
+    def counts(self) -> SourceCounts:
+        """See ``Source.counts``."""
+        if self._final is not None:
+            return self._final
+        return self._socket.counts() if self._socket is not None else SourceCounts()
+
+    def close(self) -> None:
+        """See ``Source.close``."""
+        if self._socket is None:
+            return
+        self._final = self.counts()
+        self._socket.close()
+        self._socket = None
+        if self._ring is not None:
+            # Arrays over the ring may still be referenced; the memory goes with the last of them.
+            with contextlib.suppress(BufferError):
+                self._ring.close()
+            self._ring = None
