@@ -6,27 +6,19 @@ value and label passes through here. Metrics are declared in a component's ``met
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from aioprometheus import Counter, Gauge, Histogram, Registry
-from aioprometheus.formats import text
+
+from streamgauge.exposition import Distribution, Levels, PageFormatter, Totals, label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 PREFIX: Final = "streamgauge_"
 
-#: Longest label value kept; a longer one is cut.
-_LABEL_LENGTH: Final = 128
-_ESCAPES: Final = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
-
-
-def label(value: object) -> str:
-    """Return a label value that cannot break the exposition format: escaped, printable, of bounded length."""
-    raw = str(value)[:_LABEL_LENGTH]
-    return "".join(
-        character if character.isprintable() or character == "\n" else "\ufffd" for character in raw
-    ).translate(_ESCAPES)
+__all__ = ["PREFIX", "Distribution", "Family", "Levels", "Metrics", "Totals", "label"]
 
 
 class Family:
@@ -60,6 +52,10 @@ class Family:
         """Add one value to a histogram."""
         self._metric.observe(self._key(labels), float(value))
 
+    def remove(self, *labels: object) -> None:
+        """Forget one series, if it is there."""
+        self._metric.values.pop(self._key(labels), None)
+
 
 class Metrics:
     """The metrics of one service: declared once, rendered at each scrape.
@@ -69,6 +65,9 @@ class Metrics:
 
     def __init__(self, constant: Mapping[str, str] | None = None) -> None:
         self._registry = Registry()
+        self._formatter = PageFormatter()
+        # Two scrapes at a time must not publish into one another's page.
+        self._one_page = threading.Lock()
         self._constant = {name: label(value) for name, value in (constant or {}).items()}
         self._before: list[Callable[[], None]] = []
 
@@ -91,6 +90,20 @@ class Metrics:
         )
         return Family(metric, labels)
 
+    def totals(self, name: str, help_text: str, *labels: str) -> Totals:
+        """Declare a counter of many series that is published whole; the name ends in ``_total``."""
+        return Totals(PREFIX + name, help_text, labels, self._constant, self._registry)
+
+    def levels(self, name: str, help_text: str, *labels: str) -> Levels:
+        """Declare a gauge of many series that is published whole."""
+        return Levels(PREFIX + name, help_text, labels, self._constant, self._registry)
+
+    def distribution(self, name: str, help_text: str, buckets: Sequence[float], *labels: str) -> Distribution:
+        """Declare a histogram of many series that is published whole; +Inf is added to the bounds."""
+        return Distribution(
+            PREFIX + name, help_text, buckets, labels, const_labels=self._constant, registry=self._registry
+        )
+
     def register(self, metric: Any) -> None:
         """Add an aioprometheus collector of a component's own."""
         self._registry.register(metric)
@@ -101,9 +114,10 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return the page in the text format, version 0.0.4."""
-        for publish in self._before:
-            publish()
-        return text.TextFormatter().marshall(self._registry)
+        with self._one_page:
+            for publish in self._before:
+                publish()
+            return self._formatter.marshall(self._registry)
 
     def _declare(self, kind: Any, name: str, help_text: str, labels: tuple[str, ...]) -> Family:
         metric = kind(PREFIX + name, help_text, const_labels=self._constant, registry=self._registry)

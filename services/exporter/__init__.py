@@ -1,0 +1,1 @@
+"""The exporter: from the stream of summaries to Prometheus metrics and the live page."""

@@ -1,0 +1,142 @@
+"""From batches to totals: a batch is counted in one compiled pass, its few non-zero cells go into series tables."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from services.exporter import columns, networks, words
+from services.exporter.aggregate_kernels import count_batch
+from services.exporter.series import REBALANCE_INTERVAL, SeriesTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+    from streamgauge.subjects import Envelope
+
+_SIZE_CELLS: Final = len(words.SIZE_BUCKETS) + 1
+#: Lines of a histogram on the page: buckets, count and sum.
+_SIZE_LINES: Final = _SIZE_CELLS + 2
+
+
+class Lookups(NamedTuple):
+    """Positions by number (words.py), and the bounds of the size histogram."""
+
+    protocol: npt.NDArray[np.uint8]
+    qtype: npt.NDArray[np.uint8]
+    rcode: npt.NDArray[np.uint8]
+    size_buckets: npt.NDArray[np.int64]
+
+
+class Counts(NamedTuple):
+    """Dense counts of one batch, in packets; in ``traffic`` the last axis is packets, bytes."""
+
+    traffic: npt.NDArray[np.int64]  # [protocol, app, direction, 2]
+    status: npt.NDArray[np.int64]
+    flags: npt.NDArray[np.int64]
+    queries: npt.NDArray[np.int64]
+    responses: npt.NDArray[np.int64]  # [qtype, rcode]
+    sizes: npt.NDArray[np.int64]
+
+
+class Tables(NamedTuple):
+    """The totals since the start, a table a family (or two families of the same labels)."""
+
+    traffic: SeriesTable  # packets, bytes
+    status: SeriesTable
+    flags: SeriesTable
+    queries: SeriesTable
+    responses: SeriesTable
+    sizes: SeriesTable  # packets by bucket, then the sum of bytes
+
+    @classmethod
+    def empty(cls, budget: int) -> Tables:
+        """Return empty tables with at most ``budget`` series on the page for each family."""
+        return cls(
+            traffic=SeriesTable(5, 2, budget, weight=1),
+            status=SeriesTable(2, 1, budget),
+            flags=SeriesTable(2, 1, budget),
+            queries=SeriesTable(2, 1, budget),
+            responses=SeriesTable(3, 1, budget),
+            sizes=SeriesTable(1, _SIZE_CELLS + 1, max(2, budget // _SIZE_LINES), weight=_SIZE_CELLS),
+        )
+
+
+class Aggregator:
+    """Counts batches; lives as long as the service. ``fold`` and the readers of ``tables`` hold ``lock``."""
+
+    def __init__(self, inside: networks.Networks, budget: int) -> None:
+        self.lock = threading.Lock()
+        self.tables = Tables.empty(budget)
+        self._inside = inside
+        self._lookups = Lookups(
+            words.protocol_positions(),
+            words.qtype_positions(),
+            words.rcode_positions(),
+            np.array(words.SIZE_BUCKETS, np.int64),
+        )
+        self._rebalanced = time.monotonic()
+
+    def fold(self, envelope: Envelope, batch: pa.RecordBatch) -> None:
+        """Add a batch to the totals."""
+        counts = _zero_counts()
+        read = columns.read(batch)
+        count_batch(read, self._lookups, self._inside, counts)
+        with self.lock:
+            self._add(envelope, counts, int(read.bytes.sum()))
+
+    def skip(self, envelope: Envelope) -> None:
+        """Add a batch by its header alone: packets and bytes of the node stay exact, what they were is not known."""
+        key = (envelope.node, envelope.interface, words.SKIPPED, words.SKIPPED, words.SKIPPED)
+        with self.lock:
+            self.tables.traffic.add(key, (envelope.packets, envelope.bytes))
+
+    def rebalance(self, now: float) -> None:
+        """Let heavy keys replace light ones, if it is time (``now`` in seconds of the monotonic clock)."""
+        if now - self._rebalanced < REBALANCE_INTERVAL:
+            return
+        self._rebalanced = now
+        with self.lock:
+            for table in self.tables:
+                table.rebalance()
+
+    def _add(self, envelope: Envelope, counts: Counts, total_bytes: int) -> None:
+        node, tables = envelope.node, self.tables
+        for (protocol, app, direction), amounts in _cells(counts.traffic):
+            labels = (words.PROTOCOLS[protocol], words.APPS[app], words.DIRECTIONS[direction])
+            tables.traffic.add((node, envelope.interface, *labels), amounts)
+        for table, counted, names in (
+            (tables.status, counts.status, words.STATUSES),
+            (tables.flags, counts.flags, words.FLAGS),
+            (tables.queries, counts.queries, words.QTYPES),
+        ):
+            for position in np.flatnonzero(counted).tolist():
+                table.add((node, names[position]), (int(counted[position]),))
+        for qtype, rcode in np.argwhere(counts.responses).tolist():
+            packets = int(counts.responses[qtype, rcode])
+            tables.responses.add((node, words.QTYPES[qtype], words.RCODES[rcode]), (packets,))
+        tables.sizes.add((node,), [*counts.sizes.tolist(), total_bytes])
+
+
+def _cells(traffic: npt.NDArray[np.int64]) -> Iterator[tuple[tuple[int, int, int], tuple[int, int]]]:
+    """Yield the positions and amounts of the cells that hold packets or bytes."""
+    for protocol, app, direction in np.argwhere(traffic.any(axis=3)).tolist():
+        packets, length = traffic[protocol, app, direction].tolist()
+        yield (protocol, app, direction), (packets, length)
+
+
+def _zero_counts() -> Counts:
+    return Counts(
+        traffic=np.zeros((len(words.PROTOCOLS), len(words.APPS), len(words.DIRECTIONS), 2), np.int64),
+        status=np.zeros(len(words.STATUSES), np.int64),
+        flags=np.zeros(len(words.FLAGS), np.int64),
+        queries=np.zeros(len(words.QTYPES), np.int64),
+        responses=np.zeros((len(words.QTYPES), len(words.RCODES)), np.int64),
+        sizes=np.zeros(_SIZE_CELLS, np.int64),
+    )

@@ -1,0 +1,86 @@
+# mypy: allow-untyped-defs, allow-untyped-decorators
+"""Counts a whole batch in one pass over its columns into small dense tables."""
+
+from __future__ import annotations
+
+from numba import njit
+
+from services.exporter.words import PROTOCOL_ARP
+
+_ETH_TYPE_ARP = 0x0806
+_SYN = 0x02
+_ACK = 0x10
+_SYN_ACK_POSITION = 8
+_SYN_POSITION = 1
+
+
+@njit(nogil=True, inline="always")
+def _is_inside(halves, row, networks):
+    high = halves[row, 0]
+    low = halves[row, 1]
+    for i in range(networks.masks.shape[0]):
+        if high & networks.masks[i, 0] == networks.values[i, 0] and low & networks.masks[i, 1] == networks.values[i, 1]:
+            return True
+    return False
+
+
+@njit(nogil=True, inline="always")
+def _direction(columns, row, networks):
+    """Return the position in words.DIRECTIONS."""
+    if columns.ip_version[row] == 0:
+        return 0
+    if _is_inside(columns.source, row, networks):
+        return 1 if _is_inside(columns.destination, row, networks) else 2
+    return 3 if _is_inside(columns.destination, row, networks) else 4
+
+
+@njit(nogil=True, inline="always")
+def _count_flags(flags, packets, out):
+    for bit in range(8):
+        if flags & (1 << bit):
+            out[bit] += packets
+    if flags & _SYN and flags & _ACK:
+        out[_SYN_ACK_POSITION] += packets
+        out[_SYN_POSITION] -= packets
+
+
+@njit(nogil=True, inline="always")
+def _count_dns(columns, row, packets, lookups, counts):
+    qtype = lookups.qtype[columns.dns_type[row]]
+    if columns.dns_response[row] == 0:
+        counts.queries[qtype] += packets
+    else:
+        counts.responses[qtype, lookups.rcode[columns.dns_rcode[row]]] += packets
+
+
+@njit(cache=True, nogil=True)
+def count_batch(columns, lookups, networks, counts):
+    """Add the rows of a batch to ``counts``.
+
+    columns: columns.Columns of n rows. lookups: aggregate.Lookups. counts: aggregate.Counts, in packets except [..., 1]
+    of ``traffic``, which is bytes. A merged row counts its packets at their mean size.
+    """
+    bounds = lookups.size_buckets
+    for row in range(len(columns.packets)):
+        packets = int(columns.packets[row])
+        length = columns.bytes[row]
+        if columns.ip_version[row] != 0:
+            protocol = lookups.protocol[columns.ip_protocol[row]]
+        elif columns.eth_type[row] == _ETH_TYPE_ARP:
+            protocol = PROTOCOL_ARP
+        else:
+            protocol = 0
+        cell = counts.traffic[protocol, columns.app[row], _direction(columns, row, networks)]
+        cell[0] += packets
+        cell[1] += length
+        counts.status[columns.status[row]] += packets
+        if columns.tcp_flags[row] != 0:
+            _count_flags(columns.tcp_flags[row], packets, counts.flags)
+        if columns.dns_response[row] != 2:
+            _count_dns(columns, row, packets, lookups, counts)
+        if packets > 0:
+            size = length if packets == 1 else length // packets
+            bucket = 0
+            while bucket < len(bounds) and size > bounds[bucket]:
+                bucket += 1
+            counts.sizes[bucket] += packets

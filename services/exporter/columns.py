@@ -1,0 +1,102 @@
+"""The columns of a batch as NumPy arrays without nulls, as the kernels read them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from services.exporter import words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pyarrow as pa
+
+
+class Columns(NamedTuple):
+    """What the kernels read of n rows. A null is the number that the column's comment names."""
+
+    packets: npt.NDArray[np.uint32]
+    bytes: npt.NDArray[np.int64]
+    status: npt.NDArray[np.uint8]  # position in words.STATUSES
+    eth_type: npt.NDArray[np.uint16]  # 0
+    ip_version: npt.NDArray[np.uint8]  # 0
+    ip_protocol: npt.NDArray[np.uint8]  # 0; only read where there is an IP version
+    source: npt.NDArray[np.uint64]  # [n, 2] as it lies in memory, big-endian
+    destination: npt.NDArray[np.uint64]
+    app: npt.NDArray[np.uint8]  # position in words.APPS; 0
+    tcp_flags: npt.NDArray[np.uint8]  # 0
+    dns_response: npt.NDArray[np.uint8]  # 0 query, 1 response, 2 no DNS
+    dns_type: npt.NDArray[np.uint16]  # words.NO_QTYPE
+    dns_rcode: npt.NDArray[np.uint16]  # words.NO_RCODE
+
+
+def read(batch: pa.RecordBatch) -> Columns:
+    """Return the columns of a batch; most are views of its memory."""
+    return Columns(
+        packets=_numbers(batch, "packets", 0),
+        bytes=_numbers(batch, "bytes", 0),
+        status=_words(batch, "decode_status", words.status_positions),
+        eth_type=_numbers(batch, "eth_type", 0),
+        ip_version=_numbers(batch, "ip_version", 0),
+        ip_protocol=_numbers(batch, "ip_protocol", 0),
+        source=addresses(batch, "src_ip"),
+        destination=addresses(batch, "dst_ip"),
+        app=_words(batch, "app", words.app_positions),
+        tcp_flags=_numbers(batch, "tcp_flags", 0),
+        dns_response=_booleans(batch, "dns_response", 2),
+        dns_type=_numbers(batch, "dns_type", words.NO_QTYPE),
+        dns_rcode=_numbers(batch, "dns_rcode", words.NO_RCODE),
+    )
+
+
+def _numbers(batch: pa.RecordBatch, name: str, null: int) -> npt.NDArray[Any]:
+    return _filled(batch.column(name), null)
+
+
+def _filled(column: pa.Array, null: int) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any] = np.frombuffer(
+        column.buffers()[1], column.type.to_pandas_dtype(), len(column) + column.offset
+    )
+    values = values[column.offset :]
+    if column.null_count == 0:
+        return values
+    if column.null_count == len(column):
+        return np.full(len(column), null, values.dtype)
+    return np.where(_bits(column, 0), values, values.dtype.type(null))
+
+
+def _bits(column: pa.Array, buffer: int) -> npt.NDArray[np.bool_]:
+    """Return one of a column's bitmaps (0: which rows have a value, 1: a boolean's values)."""
+    raw = np.frombuffer(column.buffers()[buffer], np.uint8)
+    unpacked = np.unpackbits(raw, count=column.offset + len(column), bitorder="little")
+    return unpacked[column.offset :].view(np.bool_)
+
+
+def _booleans(batch: pa.RecordBatch, name: str, null: int) -> npt.NDArray[np.uint8]:
+    column = batch.column(name)
+    if column.null_count == len(column):
+        return np.full(len(column), null, np.uint8)
+    values = _bits(column, 1).view(np.uint8)
+    return np.where(_bits(column, 0), values, np.uint8(null)) if column.null_count else values
+
+
+def addresses(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.uint64]:
+    """Return packed addresses as two halves a row; what stands under a null is not defined."""
+    column = batch.column(name)
+    halves = np.frombuffer(column.buffers()[1], np.uint64, 2 * (len(column) + column.offset))
+    return halves.reshape(-1, 2)[column.offset :]
+
+
+def _words(
+    batch: pa.RecordBatch, name: str, positions: Callable[[list[str]], npt.NDArray[np.uint8]]
+) -> npt.NDArray[np.uint8]:
+    column = batch.column(name)
+    if column.null_count == len(column):
+        return np.zeros(len(column), np.uint8)
+    table = positions(column.dictionary.to_pylist())
+    codes = _filled(column.indices, 0).view(np.uint8)
+    taken = table[np.minimum(codes, len(table) - 1)]
+    return np.where(_bits(column.indices, 0), taken, np.uint8(0)) if column.null_count else taken

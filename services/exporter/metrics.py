@@ -1,0 +1,189 @@
+"""The metrics of the exporter: what the traffic was, what the nodes' ledgers say, and how the exporter itself does."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from services.exporter import words
+
+if TYPE_CHECKING:
+    from services.exporter.aggregate import Aggregator
+    from services.exporter.consumer import Consumer
+    from services.exporter.ledger_book import Account, LedgerBook
+    from services.exporter.ledger_watch import LedgerWatch
+    from services.exporter.series import SeriesTable
+    from streamgauge.exposition import Totals
+    from streamgauge.metrics import Metrics
+
+#: Where packets can be lost for good: the count of the ledger, the stage, and why.
+_LOSSES: Final = (("kernel_dropped", "capture", "ring_full"), ("evicted", "spool", "spool_full"))
+
+
+class TrafficMetrics:
+    """Families counted from summaries; totals are copied from the aggregator at each scrape."""
+
+    def __init__(self, metrics: Metrics, aggregator: Aggregator, budget: int) -> None:
+        self._aggregator = aggregator
+        traffic = ("node", "interface", "protocol", "app", "direction")
+        self._packets = metrics.totals("packets_total", "Packets seen.", *traffic)
+        self._bytes = metrics.totals("bytes_total", "Bytes seen, as long as they were on the wire.", *traffic)
+        self._status = metrics.totals(
+            "decoded_packets_total",
+            "Packets by what became of them in the decoder: ok, truncated, malformed, unsupported.",
+            *("node", "decode_status"),
+        )
+        self._flags = metrics.totals(
+            "tcp_flags_total",
+            "TCP packets with a flag set; SYN is SYN without ACK, SYN-ACK is both.",
+            *("node", "flag"),
+        )
+        self._queries = metrics.totals("dns_queries_total", "DNS queries by type.", "node", "qtype")
+        self._responses = metrics.totals(
+            "dns_responses_total", "DNS responses by type and response code.", "node", "qtype", "rcode"
+        )
+        self._sizes = metrics.distribution(
+            "packet_size_bytes", "Length of packets on the wire.", words.SIZE_BUCKETS, "node"
+        )
+        self._budget = metrics.gauge("series_budget", "Most series a family may have.", "metric")
+        self._active = metrics.gauge("series_active", "Series a family has.", "metric")
+        self._overflow = metrics.counter(
+            "series_overflow_total", "Additions to __other__ because a family's budget was used up.", "metric"
+        )
+        self._evicted = metrics.counter(
+            "series_evicted_total", "Series replaced by heavier ones, their totals folded into __other__.", "metric"
+        )
+        self._folded = metrics.counter(
+            "series_folded_total", "What was folded into __other__, in the unit of the metric.", "metric"
+        )
+        self._most = budget
+        metrics.before_scrape(self.publish)
+
+    def publish(self) -> None:
+        """Copy the totals of one moment."""
+        with self._aggregator.lock:
+            tables = self._aggregator.tables
+            self._copy(tables.traffic, self._packets, 0)
+            self._copy(tables.traffic, self._bytes, 1)
+            self._copy(tables.status, self._status, 0)
+            self._copy(tables.flags, self._flags, 0)
+            self._copy(tables.queries, self._queries, 0)
+            self._copy(tables.responses, self._responses, 0)
+            keys = tables.sizes.published_keys()
+            rows = tables.sizes.published_rows()
+            self._sizes.publish((key, row[:-1], row[-1]) for key, row in zip(keys, rows, strict=True))
+            self._watch(tables.sizes, self._sizes.name, -1)
+
+    def _copy(self, table: SeriesTable, family: Totals, measure: int) -> None:
+        family.publish(table.published_keys(), table.published(measure), table.generation)
+        self._watch(table, family.name, measure)
+
+    def _watch(self, table: SeriesTable, name: str, measure: int) -> None:
+        self._budget.set(self._most, name)
+        self._active.set(table.active, name)
+        self._overflow.set(table.overflows, name)
+        self._evicted.set(table.evictions, name)
+        self._folded.set(table.folded[measure], name)
+
+
+class LedgerMetrics:
+    """Families from the nodes' ledger records: what came in, what was lost and where, and whether it adds up."""
+
+    def __init__(self, metrics: Metrics, book: LedgerBook) -> None:
+        self._book = book
+        labels = ("node", "interface")
+        self._captured = metrics.totals(
+            "capture_packets_total", "Packets the kernel handed to the capture, drops included.", *labels
+        )
+        self._filtered = metrics.totals("filtered_packets_total", "Packets left out on purpose.", *labels)
+        self._lost = metrics.totals(
+            "lost_packets_total", "Packets lost for good, by stage and reason.", *labels, "stage", "reason"
+        )
+        self._published = metrics.totals(
+            "published_packets_total", "Packets in batches that JetStream acknowledged.", *labels
+        )
+        self._coarsened = metrics.totals(
+            "coarsened_packets_total",
+            "Packets merged into rows with others under overload; totals stay exact.",
+            *labels,
+        )
+        self._spooled = metrics.levels("spooled_packets", "Packets that wait to be published.", *labels)
+        self._undecoded = metrics.levels(
+            "undecoded_packets", "Packets received and not yet decoded: in the ring.", *labels
+        )
+        self._imbalance = metrics.levels(
+            "ledger_imbalance_packets",
+            "Packets that a node decoded and neither published, spooled nor evicted: 0 unless something is wrong.",
+            *labels,
+        )
+        self._age = metrics.levels(
+            "ledger_age_seconds", "Seconds since the last record of a node that did not end in order.", *labels
+        )
+        metrics.before_scrape(self.publish)
+
+    def publish(self) -> None:
+        """Copy the accounts."""
+        now = time.time()
+        accounts = list(self._book.accounts(now))
+        keys = [key for key, _ in accounts]
+        for family, name in (
+            (self._captured, "kernel_received"),
+            (self._filtered, "filtered"),
+            (self._published, "published"),
+            (self._coarsened, "coarsened"),
+        ):
+            family.publish(keys, [account.total(name) for _, account in accounts])
+        lost = [((*key, stage, why), account.total(name)) for key, account in accounts for name, stage, why in _LOSSES]
+        self._lost.publish([key for key, _ in lost], [value for _, value in lost])
+        self._spooled.publish(keys, [account.latest.spooled for _, account in accounts])
+        self._undecoded.publish(keys, [account.latest.undecoded for _, account in accounts])
+        self._imbalance.publish(keys, [abs(account.latest.unpublished) for _, account in accounts])
+        self._age.publish(keys, [_age(account, now) for _, account in accounts])
+
+
+def _age(account: Account, now: float) -> float:
+    return 0.0 if account.latest.reason == "stop" else round(max(0.0, now - account.heard), 3)
+
+
+class OwnMetrics:
+    """Families about the exporter itself."""
+
+    def __init__(self, metrics: Metrics, consumer: Consumer, watch: LedgerWatch) -> None:
+        self._consumer = consumer
+        self._watch = watch
+        self._lag = metrics.levels(
+            "batch_lag_seconds", "From the newest packet of a node's last batch to when it was counted.", "node"
+        )
+        self._batches = metrics.counter(
+            "exporter_batches_total",
+            "Batches by what became of them: counted, duplicate, refused, skipped.",
+            "result",
+        )
+        self._skipped_packets = metrics.counter(
+            "exporter_skipped_packets_total", "Packets of skipped batches, counted by header alone."
+        )
+        self._skipped_bytes = metrics.counter(
+            "exporter_skipped_bytes_total", "Bytes of skipped batches, counted by header alone."
+        )
+        self._reopened = metrics.counter(
+            "exporter_reopened_total", "How often the exporter had to find its place in the stream again."
+        )
+        self._pending = metrics.gauge("exporter_pending_batches", "Batches of the stream that wait to be counted.")
+        self._behind = metrics.gauge(
+            "exporter_behind_seconds", "Age in the stream of the batch counted last, while others wait; else 0."
+        )
+        metrics.before_scrape(self.publish)
+
+    def publish(self) -> None:
+        """Copy the consumer's progress."""
+        progress = self._consumer.progress
+        lags = dict(progress.lag_by_node)
+        self._lag.publish([(node,) for node in lags], [round(lag, 3) for lag in lags.values()])
+        for name in ("counted", "duplicate", "skipped"):
+            self._batches.set(getattr(progress, name), name)
+        self._batches.set(progress.refused + self._watch.refused, "refused")
+        self._skipped_packets.set(progress.skipped_packets)
+        self._skipped_bytes.set(progress.skipped_bytes)
+        self._reopened.set(progress.reopened)
+        self._pending.set(progress.pending)
+        self._behind.set(max(0.0, time.time() - progress.stored) if progress.pending else 0.0)

@@ -1,0 +1,47 @@
+"""The exporter as a whole: its parts in the order they start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.exporter import networks
+from services.exporter.aggregate import Aggregator
+from services.exporter.consumer import Consumer
+from services.exporter.ledger_book import LedgerBook
+from services.exporter.ledger_watch import LedgerWatch
+from services.exporter.metrics import LedgerMetrics, OwnMetrics, TrafficMetrics
+from streamgauge.bus import Bus
+from streamgauge.http import HttpServer
+from streamgauge.metrics import Metrics
+from streamgauge.settings import ExporterSettings, NatsSettings, Settings
+
+if TYPE_CHECKING:
+    from streamgauge.lifecycle import Component, Failure
+
+
+class Exporter:
+    """Builds the parts and knows whether they are ready; lives as long as the process."""
+
+    def __init__(self, settings: Settings, failure: Failure) -> None:
+        """Build everything; nothing runs yet.
+
+        Raises:
+            ConfigurationError: a setting cannot be used.
+
+        """
+        own, nats = settings.section(ExporterSettings), settings.section(NatsSettings)
+        self.metrics = Metrics()
+        self.aggregator = Aggregator(networks.parse(own.inside), own.series_budget)
+        self.book = LedgerBook()
+        self.bus = Bus(nats, "exporter")
+        self.consumer = Consumer(self.bus, own, nats, self.aggregator, failure)
+        self.watch = LedgerWatch(self.bus, own, nats, self.book, failure)
+        TrafficMetrics(self.metrics, self.aggregator, own.series_budget)
+        LedgerMetrics(self.metrics, self.book)
+        OwnMetrics(self.metrics, self.consumer, self.watch)
+        self.http = HttpServer(own, self.metrics, failure, ready=lambda: self.consumer.trouble)
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """The parts in the order they start."""
+        return (self.bus, self.consumer, self.watch, self.http)
