@@ -8,6 +8,8 @@
   * SubjectError             a subject that is none of ours                         (quarantined)
   * BusError                 NATS is away, refuses, or lacks a stream               exit 1
   * StoreError               object storage is away or refuses                      exit 1
+    * StoreAwayError         it does not answer now; the same call may succeed later
+    * StoreConflictError     the key exists already and the call was to create it
 """
 
 from __future__ import annotations
@@ -48,3 +50,11 @@ class BusError(StreamgaugeError):
 
 class StoreError(StreamgaugeError):
     """Object storage is away, refuses, or answers with something else than was stored."""
+
+
+class StoreAwayError(StoreError):
+    """Object storage does not answer, or is overloaded: worth another try."""
+
+
+class StoreConflictError(StoreError):
+    """The key exists already, and was to be created."""

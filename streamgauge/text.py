@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -39,15 +40,20 @@ def addresses(column: pa.Array, versions: pa.Array) -> pa.DictionaryArray:
     ``versions`` tells IPv4 from an IPv6 packet that carries an IPv4-mapped address (written ``::ffff:10.0.0.1``).
     """
     encoded = column.dictionary_encode()
-    texts = pa.array([address_text(value) for value in encoded.dictionary.to_pylist()], pa.string())
-    result = pa.DictionaryArray.from_arrays(encoded.indices, texts)
-    odd = pc.and_(pc.equal(versions, 6), pc.match_substring_regex(result.cast(pa.string()), r"^[0-9.]+$"))
-    if not pc.any(odd).as_py():
-        return result
-    plain = result.cast(pa.string())
-    return pc.if_else(
-        pc.fill_null(odd, fill_value=False), pc.binary_join_element_wise("::ffff:", plain, ""), plain
-    ).dictionary_encode()
+    packed = encoded.dictionary.to_pylist()
+    texts = [address_text(value) for value in packed]
+    mapped = np.fromiter((value.startswith(_MAPPED) for value in packed), np.bool_, len(packed))
+    indices = encoded.indices
+    if mapped.any() and pc.any(pc.equal(versions, 6)).as_py():
+        codes = indices.fill_null(0).to_numpy()
+        odd = mapped[codes] & pc.equal(versions, 6).fill_null(False).to_numpy(zero_copy_only=False)
+        if odd.any():
+            # Such an address gets a second entry behind the others.
+            second = len(packed) + np.cumsum(mapped) - 1
+            texts += [f"::ffff:{text}" for text, is_mapped in zip(texts, mapped, strict=True) if is_mapped]
+            codes = np.where(odd, second[codes], codes).astype(np.int32)
+            indices = pa.array(codes, pa.int32(), mask=indices.is_null().to_numpy(zero_copy_only=False))
+    return pa.DictionaryArray.from_arrays(indices, pa.array(texts, pa.string()))
 
 
 def hardware_addresses(column: pa.Array) -> pa.DictionaryArray:

@@ -1,0 +1,1 @@
+"""The backup: from the stream to Parquet objects, each summary exactly once."""

@@ -1,0 +1,155 @@
+"""The backup as one component: a lane for each shard it takes, and for the ledger and identity events beside them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from services.backup import recovery
+from services.backup.consumer import MAX_ACK_PENDING, Consumer
+from services.backup.lane import Lane
+from services.backup.rotation import Rotation
+from services.backup.writer import Place, Writer
+from streamgauge import objects, subjects
+from streamgauge.bus import shard_count
+from streamgauge.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nats.js.api import StreamInfo
+
+    from services.backup.metrics import BackupMetrics
+    from streamgauge.bus import Bus
+    from streamgauge.lifecycle import Failure
+    from streamgauge.objects import ObjectKind
+    from streamgauge.settings import BackupSettings, NatsSettings
+    from streamgauge.store import Store
+
+#: Bytes of batches an object takes at the least, however many shards share the memory.
+_LEAST_BYTES: Final = 256 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a lane reads."""
+
+    kind: ObjectKind
+    shard: int | None
+    subject: str
+
+    @property
+    def name(self) -> str:
+        """The lane's name, e.g. ``shard-03`` or ``ledger``."""
+        return self.kind if self.shard is None else f"shard-{self.shard:02}"
+
+
+class Backup:
+    """Owns the lanes; started after the connection and the storage, stopped before them."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        store: Store,
+        settings: BackupSettings,
+        nats: NatsSettings,
+        metrics: BackupMetrics,
+        failure: Failure,
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._settings = settings
+        self._nats = nats
+        self._metrics = metrics
+        self._failure = failure
+        self._lanes: list[Lane] = []
+        self._ready = False
+
+    async def start(self) -> None:
+        """Find out what is stored, and go on behind it.
+
+        Raises:
+            BusError: the stream is missing or cannot be read.
+            StoreError: the bucket cannot be read.
+            ConfigurationError: a shard is asked for that the stream does not have.
+
+        """
+        info = await self._bus.ensure_stream()
+        routes = list(self._routes(info))
+        listing = await recovery.list_objects(self._store)
+        encoders = asyncio.Semaphore(self._settings.encoders)
+        rotation = self._rotation(len(routes))
+        self._metrics.watch(lambda: [lane.state() for lane in self._lanes])
+        for route in routes:
+            place = _place(info, route)
+            position = await recovery.recover(self._store, listing, place)
+            writer = Writer(place, self._store, self._settings, self._metrics, encoders)
+            writer.previous = position.previous
+            lane = Lane(route.kind, route.name, self._consumer(route), writer, rotation, self._metrics, self._failure)
+            self._lanes.append(lane)
+            await lane.start(position.committed, position.seen)
+        self._ready = True
+
+    async def stop(self) -> None:
+        """Store what is in hand, all lanes at once."""
+        self._ready = False
+        await asyncio.gather(*(lane.stop() for lane in self._lanes))
+
+    def ready(self) -> str | None:
+        """Return why the backup is not ready; None when it is."""
+        if not self._ready:
+            return "starting or stopping"
+        if not self._bus.connected:
+            return f"not connected to NATS at {self._nats.url}"
+        return next((lane.trouble for lane in self._lanes if lane.trouble), None)
+
+    def _routes(self, info: StreamInfo) -> Iterator[Route]:
+        count = shard_count(info)
+        taken = self._settings.shards_of(count)
+        beyond = [shard for shard in taken if shard >= count]
+        if beyond:
+            raise ConfigurationError(
+                f"STREAMGAUGE_BACKUP_SHARDS names shard {beyond[0]}, but stream {self._nats.stream} has {count}: "
+                f"0 to {count - 1}"
+            )
+        partitioned = info.config.subject_transform is not None
+        for shard in taken:
+            yield Route("summaries", shard, subjects.stored_shard(shard) if partitioned else subjects.ALL_TRAFFIC)
+        if 0 in taken:
+            # Few and small: the replica that has the first shard takes them all.
+            yield Route("ledger", None, f"{subjects.LEDGER}.*")
+            yield Route("identity", None, f"{subjects.IDENTITY}.*")
+
+    def _rotation(self, lanes: int) -> Rotation:
+        settings = self._settings
+        # One object fills while the one before is stored: each lane holds two at the most.
+        share = max(settings.pending_bytes // max(lanes, 1) // 2, _LEAST_BYTES)
+        return Rotation(
+            max_bytes=min(settings.rotate_bytes, share),
+            max_rows=settings.rotate_rows,
+            max_age=settings.rotate_seconds,
+            max_messages=MAX_ACK_PENDING // 4,
+        )
+
+    def _consumer(self, route: Route) -> Consumer:
+        return Consumer(
+            self._bus,
+            stream=self._nats.stream,
+            name=f"backup-{route.name}",
+            subject=route.subject,
+            ack_wait=max(self._settings.ack_wait, 2 * self._settings.rotate_seconds),
+            timeout=self._nats.connect_timeout,
+        )
+
+
+def _place(info: StreamInfo, route: Route) -> Place:
+    assert info.created is not None
+    return Place(
+        kind=route.kind,
+        stream=info.config.name or "",
+        stream_created=info.created.isoformat(),
+        incarnation=objects.incarnation(info.created),
+        shard=route.shard,
+        shards=shard_count(info),
+    )

@@ -1,0 +1,186 @@
+"""Turns an assembly into a stored, verified object.
+
+Encodes in a thread, puts what cannot be read into quarantine, uploads, again and again while the storage is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from services.backup import parquet, records
+from streamgauge import schema
+from streamgauge.errors import StoreError
+from streamgauge.logs import Sampled, get
+from streamgauge.objects import Manifest, ObjectName, Predecessor, SeenState, partition_hour
+
+if TYPE_CHECKING:
+    from services.backup.assembly import Assembly
+    from services.backup.consumer import Delivery
+    from services.backup.intake import Batch
+    from services.backup.metrics import BackupMetrics
+    from streamgauge.settings import BackupSettings
+    from streamgauge.store import Store, StoredObject
+
+    Poison = list[tuple[Delivery, str, Batch | None]]
+
+_log = get("writer")
+
+#: Seconds between two attempts while the storage is away: doubled from the first up to the last.
+_FIRST_PAUSE: Final = 0.25
+_LONGEST_PAUSE: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What all objects of a lane have in common."""
+
+    kind: Any
+    stream: str
+    stream_created: str
+    incarnation: str
+    shard: int | None
+    shards: int
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An object ready for upload."""
+
+    name: ObjectName
+    manifest: Manifest
+    data: memoryview
+
+
+class Writer:
+    """Writes the objects of one lane, one at a time; lives as long as the lane."""
+
+    def __init__(
+        self,
+        place: Place,
+        store: Store,
+        settings: BackupSettings,
+        metrics: BackupMetrics,
+        encoders: asyncio.Semaphore,
+    ) -> None:
+        self._place = place
+        self._store = store
+        self._settings = settings
+        self._metrics = metrics
+        self._encoders = encoders
+        self._sampled = Sampled(_log)
+        #: The object stored before: each footer names its predecessor.
+        self.previous: Predecessor | None = None
+        #: What went wrong last, in words; None while all is well.
+        self.trouble: str | None = None
+        self._quarantined: list[list[Any]] = []
+        self._duplicates = 0
+
+    async def store(self, assembly: Assembly, seen: SeenState) -> None:
+        """Store an assembly; return once everything of it is in the bucket, verified."""
+        self._duplicates += assembly.duplicates
+        self._metrics.duplicates.add(assembly.duplicates)
+        async with self._encoders:
+            started = time.perf_counter()
+            built, poison = await asyncio.to_thread(self._build, assembly, seen)
+            self._metrics.encode.observe(time.perf_counter() - started)
+        for delivery, reason, _ in poison:
+            await self._quarantine(delivery, reason)
+        if built is None:
+            return
+        started = time.perf_counter()
+        stored = await self._upload(built.name.key, built.data)
+        seconds = time.perf_counter() - started
+        self.previous = Predecessor(stored.key, stored.size, stored.etag)
+        self._quarantined, self._duplicates = [], 0
+        self._metrics.upload.observe(seconds)
+        self._metrics.stored(built.manifest, stored.size)
+        _log.info(
+            "stored", key=stored.key, bytes=stored.size, rows=built.manifest.rows, upload_seconds=round(seconds, 3)
+        )
+
+    def _build(self, assembly: Assembly, seen: SeenState) -> tuple[Built | None, Poison]:
+        place, settings = self._place, self._settings
+        poison: Poison = [(delivery, reason, None) for delivery, reason in assembly.poison]
+        if place.kind == "summaries":
+            decoded = parquet.decode(assembly.batches)
+            unreadable, shares = decoded.poison, parquet.shares(decoded)
+        else:
+            rows, unreadable = records.read(place.kind, assembly.batches)
+            shares = records.shares(place.kind, rows)
+        poison += [(batch.delivery, reason, batch) for batch, reason in unreadable]
+        # What an object leaves out is named by the next one that is written.
+        self._quarantined += [self._named(delivery, batch) for delivery, _, batch in poison]
+        if not shares:
+            return None, poison
+        table = parquet.table(decoded) if place.kind == "summaries" else records.table(place.kind, rows)
+        manifest = Manifest(
+            kind=place.kind,
+            stream=place.stream,
+            stream_created=place.stream_created,
+            first_sequence=assembly.first,
+            last_sequence=assembly.last,
+            shard=place.shard,
+            shards=place.shards,
+            shares=shares,
+            seen=seen,
+            previous=self.previous,
+            duplicates=self._duplicates,
+            quarantined=self._quarantined,
+        )
+        level, group = settings.compression_level, settings.row_group_rows
+        data = parquet.write(table, manifest.metadata(), level=level, row_group_rows=group)
+        hour = partition_hour(min(share.first_time for share in shares))
+        name = ObjectName(place.kind, place.incarnation, assembly.first, assembly.last, hour, place.shard)
+        return Built(name, manifest, memoryview(data)), poison
+
+    def _named(self, delivery: Delivery, batch: Batch | None) -> list[Any]:
+        envelope = batch.envelope if batch else None
+        who = [envelope.node, envelope.boot, envelope.sequence] if envelope else [None, None, None]
+        return [*who, self._quarantine_key(delivery)]
+
+    def _quarantine_key(self, delivery: Delivery) -> str:
+        return f"quarantine/v{schema.VERSION}/{self._place.incarnation}-{delivery.sequence:016}.json"
+
+    async def _quarantine(self, delivery: Delivery, reason: str) -> None:
+        """Keep a message that cannot be read, whole and with the reason; the key makes a repetition harmless."""
+        key = self._quarantine_key(delivery)
+        content = {
+            "reason": reason,
+            "subject": delivery.subject,
+            "stream": self._place.stream,
+            "sequence": delivery.sequence,
+            "stored": delivery.stored,
+            "headers": dict(delivery.headers or {}),
+            "payload_base64": base64.b64encode(delivery.data).decode(),
+        }
+        await self._upload(key, memoryview(orjson.dumps(content)), "application/json")
+        self._metrics.quarantined.add(1)
+        self._sampled.warning("message quarantined", key=key, subject=delivery.subject, reason=reason)
+
+    async def _upload(
+        self, key: str, data: memoryview, content_type: str = "application/vnd.apache.parquet"
+    ) -> StoredObject:
+        """Upload until it is stored and verified. Nothing is given up: JetStream keeps what we do not acknowledge."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                stored = await self._store.put(key, data, content_type=content_type)
+            except StoreError as error:
+                self.trouble = str(error)
+                self._metrics.retries.add(1)
+                self._sampled.warning("upload failed; trying again", key=key, error=str(error))
+            else:
+                if self.trouble is not None:
+                    _log.info("the storage answers again", key=key)
+                self.trouble = None
+                return stored
+            # Spread out, so that replicas do not come back all at once.
+            await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
+            pause = min(pause * 2, _LONGEST_PAUSE)

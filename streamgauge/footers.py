@@ -1,0 +1,40 @@
+"""Reads footers from the bucket: two small range reads an object at most, however large it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from streamgauge.errors import PayloadError
+from streamgauge.objects import FOOTER_GUESS, Manifest, footer_length, read_footer
+
+if TYPE_CHECKING:
+    from streamgauge.store import Store, StoredObject
+
+
+class Footer(NamedTuple):
+    """What the end of an object says."""
+
+    manifest: Manifest
+    #: Rows by Parquet's own count, independent of the manifest.
+    rows: int
+
+
+async def read(store: Store, stored: StoredObject) -> Footer:
+    """Return the footer of an object.
+
+    Raises:
+        PayloadError: the object is no Parquet file of ours, or damaged.
+        StoreError: it cannot be read.
+
+    """
+    guess = min(FOOTER_GUESS, stored.size)
+    if guess == 0:
+        raise PayloadError("the object is empty")
+    tail = await store.get(stored.key, stored.size - guess, guess)
+    length = footer_length(tail)
+    if length > len(tail):
+        if length > stored.size:
+            raise PayloadError(f"the footer says it takes {length} bytes of {stored.size}")
+        tail = await store.get(stored.key, stored.size - length, length)
+    footer = read_footer(tail)
+    return Footer(Manifest.from_metadata(footer.metadata), footer.num_rows)
