@@ -81,10 +81,7 @@ class _Bulk:
 
     def parts(self) -> Iterable[str]:
         """Return the pieces of the page."""
-        pieces: list[Any] = [None] * (2 * len(self._lines))
-        pieces[0::2] = self._lines
-        pieces[1::2] = map(str, self._values)
-        return pieces
+        return _alternate(self._lines, map(str, self._values))
 
     def _named(self, key: Key) -> dict[str, str]:
         return dict(zip(self._labels, map(label, key), strict=True))
@@ -193,17 +190,23 @@ class PageFormatter(TextFormatter):
 
     def _single_values(self, collector: Any) -> Iterable[str]:
         # A copy in one step of the interpreter: other threads may add series while the page is made.
-        items = list(collector.values.store.items())
+        store = collector.values.store.copy()
         known = self._known.get(collector.name, {})
         try:
-            return [piece for key, value in items for piece in (known[key], str(value))]
+            return _alternate([known[key] for key in store], map(str, store.values()))
         except KeyError:
             pass
         known = self._known[collector.name] = {
-            key: known.get(key) or _prefix(collector.name, {**collector.const_labels, **_labels(key)})
-            for key, _ in items
+            key: known.get(key) or _prefix(collector.name, {**collector.const_labels, **_labels(key)}) for key in store
         }
-        return [piece for key, value in items for piece in (known[key], str(value))]
+        return _alternate(list(known.values()), map(str, store.values()))
+
+
+def _alternate(beginnings: list[str], values: Iterable[str]) -> list[str]:
+    pieces = [""] * (2 * len(beginnings))
+    pieces[0::2] = beginnings
+    pieces[1::2] = values
+    return pieces
 
 
 def _labels(key: Any) -> dict[str, str]:

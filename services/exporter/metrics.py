@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from streamgauge.exposition import Totals
     from streamgauge.metrics import Metrics
 
-#: Where packets can be lost for good: the count of the ledger, the stage, and why.
-_LOSSES: Final = (("kernel_dropped", "capture", "ring_full"), ("evicted", "spool", "spool_full"))
+#: Where packets can be lost for good: the count of the ledger, and stage and reason as the collector spells them.
+_LOSSES: Final = (("kernel_dropped", "kernel", "ring_full"), ("evicted", "collector", "evicted"))
 
 
 class TrafficMetrics:
@@ -29,7 +29,7 @@ class TrafficMetrics:
         self._packets = metrics.totals("packets_total", "Packets seen.", *traffic)
         self._bytes = metrics.totals("bytes_total", "Bytes seen, as long as they were on the wire.", *traffic)
         self._status = metrics.totals(
-            "decoded_packets_total",
+            "decode_status_packets_total",
             "Packets by what became of them in the decoder: ok, truncated, malformed, unsupported.",
             *("node", "decode_status"),
         )
@@ -87,37 +87,40 @@ class TrafficMetrics:
 
 
 class LedgerMetrics:
-    """Families from the nodes' ledger records: what came in, what was lost and where, and whether it adds up."""
+    """Families from the nodes' ledger records: what came in, what was lost and where, and whether it adds up.
+
+    Collectors publish counts like these themselves. These carry ``ledger_`` in their names, so that no sum takes both;
+    they go on over a collector's restarts and are there when it is gone.
+    """
 
     def __init__(self, metrics: Metrics, book: LedgerBook) -> None:
         self._book = book
         labels = ("node", "interface")
-        self._captured = metrics.totals(
-            "capture_packets_total", "Packets the kernel handed to the capture, drops included.", *labels
+        self._received = metrics.totals(
+            "ledger_received_packets_total", "Packets the kernel handed to the capture, drops included.", *labels
         )
-        self._filtered = metrics.totals("filtered_packets_total", "Packets left out on purpose.", *labels)
-        self._lost = metrics.totals(
-            "lost_packets_total", "Packets lost for good, by stage and reason.", *labels, "stage", "reason"
-        )
+        self._filtered = metrics.totals("ledger_filtered_packets_total", "Packets left out on purpose.", *labels)
+        self._decoded = metrics.totals("ledger_decoded_packets_total", "Packets decoded, damaged ones too.", *labels)
         self._published = metrics.totals(
-            "published_packets_total", "Packets in batches that JetStream acknowledged.", *labels
+            "ledger_published_packets_total", "Packets in batches that JetStream acknowledged.", *labels
         )
         self._coarsened = metrics.totals(
-            "coarsened_packets_total",
-            "Packets merged into rows with others under overload; totals stay exact.",
-            *labels,
+            "ledger_coarsened_packets_total", "Packets merged into rows with others; totals stay exact.", *labels
         )
-        self._spooled = metrics.levels("spooled_packets", "Packets that wait to be published.", *labels)
+        self._lost = metrics.totals(
+            "ledger_lost_packets_total", "Packets lost for good, by stage and reason.", *labels, "stage", "reason"
+        )
+        self._spooled = metrics.levels("ledger_spooled_packets", "Packets that wait to be published.", *labels)
         self._undecoded = metrics.levels(
-            "undecoded_packets", "Packets received and not yet decoded: in the ring.", *labels
+            "ledger_undecoded_packets", "Packets received and not decoded yet: in the ring.", *labels
         )
         self._imbalance = metrics.levels(
             "ledger_imbalance_packets",
-            "Packets that a node decoded and neither published, spooled nor evicted: 0 unless something is wrong.",
+            "Packets a node decoded and neither published, spooled nor evicted: 0 unless something is wrong.",
             *labels,
         )
         self._age = metrics.levels(
-            "ledger_age_seconds", "Seconds since the last record of a node that did not end in order.", *labels
+            "ledger_age_seconds", "Since the last record of a node that did not end in order.", *labels
         )
         metrics.before_scrape(self.publish)
 
@@ -127,8 +130,9 @@ class LedgerMetrics:
         accounts = list(self._book.accounts(now))
         keys = [key for key, _ in accounts]
         for family, name in (
-            (self._captured, "kernel_received"),
+            (self._received, "kernel_received"),
             (self._filtered, "filtered"),
+            (self._decoded, "decoded"),
             (self._published, "published"),
             (self._coarsened, "coarsened"),
         ):

@@ -57,7 +57,7 @@ async def test_sums_on_the_page_are_those_of_the_captures(bus, run_exporter):
             sizes += sum(measured.values())
         await counts(running, packets)
         assert await running.total("bytes_total") == sizes
-        assert await running.total("decoded_packets_total") == packets
+        assert await running.total("decode_status_packets_total") == packets
         assert await running.total("packet_size_bytes_count") == packets
         assert await running.total("packet_size_bytes_sum") == sizes
 
@@ -173,7 +173,7 @@ async def test_replicas_split_the_nodes_between_them(bus, run_exporter):
             split = []
             for running in (first, second):
                 traffic = await running.by("packets_total", "node")
-                account = await running.by("capture_packets_total", "node")
+                account = await running.by("ledger_received_packets_total", "node")
                 assert set(traffic) == set(account)
                 split.append(set(traffic))
             assert split[0] | split[1] == set(nodes)
@@ -193,17 +193,17 @@ async def test_the_ledger_is_on_the_page_at_once_and_adds_up_over_boots(bus, run
     async with run_exporter(replay=False) as running:
 
         async def first():
-            assert await running.total("capture_packets_total") == 100
-            assert await running.total("lost_packets_total", stage="capture", reason="ring_full") == 7
-            return await running.total("spooled_packets") == 3
+            assert await running.total("ledger_received_packets_total") == 100
+            assert await running.total("ledger_lost_packets_total", stage="kernel", reason="ring_full") == 7
+            return await running.total("ledger_spooled_packets") == 3
 
         await eventually(first)
         await record("two", 2, kernel_received=10, decoded=9, published=5, evicted=2, spooled=1)
 
         async def second():
-            assert await running.total("capture_packets_total") == 110
-            assert await running.total("lost_packets_total", stage="capture") == 7
-            assert await running.total("lost_packets_total", stage="spool") == 2
+            assert await running.total("ledger_received_packets_total") == 110
+            assert await running.total("ledger_lost_packets_total", stage="kernel") == 7
+            assert await running.total("ledger_lost_packets_total", stage="collector") == 2
             return await running.total("ledger_imbalance_packets") == 1
 
         await eventually(second)
