@@ -185,6 +185,11 @@ class S3Server(Server):
         self.secret_key = os.urandom(16).hex()
 
     @property
+    def ports(self) -> tuple[int, ...]:
+        """All ports it listens on."""
+        return tuple(self._ports.values())
+
+    @property
     def endpoint(self) -> str:
         """The S3 endpoint, host:port."""
         return f"{_LOOPBACK}:{self.port}"

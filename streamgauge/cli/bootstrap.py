@@ -23,7 +23,7 @@ def bootstrap() -> int:
     # Creating is what this command is for, whatever the services are told.
     creating = {"STREAMGAUGE_NATS_CREATE_STREAM": "true", "STREAMGAUGE_S3_CREATE_BUCKET": "true"}
     settings = load(("nats", "s3"), {**os.environ, **creating})
-    logs.set_up(LogSettings(level="error"))
+    logs.set_up(LogSettings.model_validate({"level": "error"}))
     asyncio.run(_create(settings))
     return 0
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _Row = dict[str, Any]
 
-_FLAGS: Final = tuple(zip((2, 16, 1, 4, 8, 32, 64, 128), "SAFRPUEC", strict=True))
+_FLAGS: Final = tuple(zip((2, 1, 4, 8, 16, 32, 64, 128), "SFRPAUEC", strict=True))
 _PROTOCOLS: Final = {
     1: "icmp",
     2: "igmp",

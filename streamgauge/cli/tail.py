@@ -48,7 +48,7 @@ def tail(
     chosen = Filter(" ".join(filter_ or []))
     names = chosen_columns(columns)
     settings = load(("nats",), _environment(nats))
-    logs.set_up(LogSettings(level="error"))
+    logs.set_up(LogSettings.model_validate({"level": "error"}))
     with open_writer("ndjson" if json else "table", None, names) as writer:
         asyncio.run(_follow(settings, chosen, writer, count))
     return 0

@@ -1,0 +1,85 @@
+"""Where the packets of a demo come from: an interface, the user's file, or a sample."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streamgauge.demo import sample
+from streamgauge.errors import CaptureError, ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+LOOPBACK = "lo"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSource:
+    """What the collector is told, and whether the demo makes the traffic itself."""
+
+    settings: dict[str, str]
+    words: str
+    makes_traffic: bool = False
+
+
+def choose(
+    *, pcap: Path | None, interface: str | None, loop: bool, scratch: Path, own_ports: Iterable[int]
+) -> DemoSource:
+    """Return the source that was asked for, or the best that is allowed.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+        CaptureError: an interface was asked for that may not, or cannot, be captured.
+
+    """
+    if pcap is not None:
+        return _file(pcap, loop=loop, words=f"replaying {pcap}")
+    refusal = _refusal()
+    if refusal is None:
+        return _live(interface or LOOPBACK, own_ports)
+    if interface is not None:
+        raise CaptureError(f"interface {interface} cannot be captured: {refusal}")
+    path = scratch / "sample.pcap"
+    sample.write(path)
+    source = _file(path, loop=True, words=f"replaying a sample capture, because {refusal}")
+    return DemoSource({**source.settings, "STREAMGAUGE_COLLECTOR_FILE_PACE": "recorded"}, source.words)
+
+
+def _file(path: Path, *, loop: bool, words: str) -> DemoSource:
+    if not path.is_file():
+        raise ConfigurationError(f"{path}: no such file; name a capture file (pcap, pcapng, also gzipped)")
+    return DemoSource(
+        {
+            "STREAMGAUGE_COLLECTOR_SOURCE": "file",
+            "STREAMGAUGE_COLLECTOR_FILE": str(path.resolve()),
+            "STREAMGAUGE_COLLECTOR_FILE_LOOP": "0" if loop else "1",
+        },
+        words,
+    )
+
+
+def _live(interface: str, own_ports: Iterable[int]) -> DemoSource:
+    settings = {"STREAMGAUGE_COLLECTOR_INTERFACE": interface}
+    if interface not in (LOOPBACK, "any"):
+        return DemoSource(settings, f"capturing {interface}")
+    # Otherwise each batch that is published would be captured, decoded and published again, for ever.
+    own = " or ".join(f"port {port}" for port in sorted(own_ports))
+    settings["STREAMGAUGE_COLLECTOR_FILTER"] = f"not (tcp and ({own}))"
+    return DemoSource(settings, f"capturing {interface}, without the demo's own ports", makes_traffic=True)
+
+
+def _refusal() -> str | None:
+    """Return why this process may not capture, None if it may."""
+    if not hasattr(socket, "AF_PACKET"):
+        return "live capture needs Linux"
+    try:
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
+    except OSError as error:
+        python = os.path.realpath(sys.executable)
+        return f"{error.strerror}; run it as root, or once: sudo setcap cap_net_raw+ep {python}"
+    return None

@@ -1,0 +1,158 @@
+"""Everything a demo starts, and how it ends: servers, services, the traffic, and a folder for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final
+
+from streamgauge import settings
+from streamgauge.bus import Bus
+from streamgauge.demo.reaper import Reaper
+from streamgauge.demo.services import CHECKOUT, ServiceProcess
+from streamgauge.embedded import NatsServer, S3Server, free_ports
+from streamgauge.errors import StreamgaugeError
+from streamgauge.settings import NatsSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+#: The node's name in the demo.
+NODE: Final = "demo"
+
+_SERVICES: Final = ("collector", "backup", "exporter")
+
+
+class Stand:
+    """All processes of one demo; ``close`` ends what is left of them, however far the start got."""
+
+    def __init__(self, scratch: Path, *, keep: bool) -> None:
+        """Prepare; nothing runs yet. With ``keep`` the folder stays."""
+        self.scratch = scratch
+        self._keep = keep
+        self.nats = NatsServer(scratch)
+        self.s3 = S3Server(scratch)
+        ports = dict(zip(_SERVICES, free_ports(len(_SERVICES)), strict=True))
+        self.services = {name: self._service(name, port) for name, port in ports.items()}
+        self.traffic: subprocess.Popen[bytes] | None = None
+        self._reaper = Reaper(None if keep else scratch)
+
+    def _service(self, name: str, port: int) -> ServiceProcess:
+        return ServiceProcess(name, self._settings(name), port=port, folder=self.scratch / "logs")
+
+    @property
+    def own_ports(self) -> set[int]:
+        """Ports of the demo itself."""
+        return {self.nats.port, self.nats.monitor_port, *self.s3.ports, *(one.port for one in self.services.values())}
+
+    @property
+    def storage(self) -> dict[str, str]:
+        """The settings of the object storage."""
+        return {
+            "STREAMGAUGE_S3_ENDPOINT": self.s3.endpoint,
+            "STREAMGAUGE_S3_SECURE": "false",
+            "STREAMGAUGE_S3_ACCESS_KEY": self.s3.access_key,
+            "STREAMGAUGE_S3_SECRET_KEY": self.s3.secret_key,
+        }
+
+    @property
+    def bus(self) -> dict[str, str]:
+        """The settings of NATS."""
+        # Half the disk: the stream must not overtake the backup when a large file is replayed at full speed.
+        room = shutil.disk_usage(self.scratch.parent).free // 2
+        return {"STREAMGAUGE_NATS_URL": self.nats.url, "STREAMGAUGE_NATS_MAX_BYTES": str(min(room, 64 << 30))}
+
+    def _settings(self, name: str) -> dict[str, str]:
+        own: dict[str, dict[str, str]] = {
+            "collector": {"STREAMGAUGE_COLLECTOR_NODE": NODE},
+            # A short recovery point: what is captured can be seen in the bucket two seconds later.
+            "backup": {"STREAMGAUGE_BACKUP_ROTATE_SECONDS": "2", **self.storage},
+            # All packets count, also those published before the exporter was ready.
+            "exporter": {"STREAMGAUGE_EXPORTER_REPLAY": "true", "STREAMGAUGE_EXPORTER_MAX_LAG": "86400"},
+        }
+        return self.bus | own[name]
+
+    async def start(self, collector: Mapping[str, str]) -> None:
+        """Start servers and services, side by side where they do not need each other, until all are ready."""
+        await asyncio.to_thread(self.nats.start)
+        self._watch(self.nats.process)
+        await self._create_stream()
+        self.services["collector"].configure(collector)
+        for name in ("collector", "exporter"):
+            self._launch(name)
+        await asyncio.to_thread(self.s3.start)
+        self._watch(self.s3.process)
+        self._launch("backup")
+        await asyncio.gather(*(service.ready() for service in self.services.values()))
+
+    async def _create_stream(self) -> None:
+        """Create the stream before the services would: two that do it at once reserve its room on disk twice."""
+        bus = Bus(settings.load(("nats",), self.bus).section(NatsSettings), "demo")
+        try:
+            await bus.start()
+            await bus.ensure_stream()
+        finally:
+            await bus.stop()
+
+    def _launch(self, name: str) -> None:
+        self.services[name].start()
+        self._watch(self.services[name].process)
+
+    def start_traffic(self, rate: float) -> None:
+        """Begin to make traffic on loopback."""
+        self.traffic = subprocess.Popen(
+            [sys.executable, "-m", "streamgauge.demo.traffic", f"--rate={rate}"],
+            cwd=CHECKOUT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._watch(self.traffic)
+
+    async def stop_traffic(self) -> None:
+        """End the traffic and wait until it is gone."""
+        if self.traffic is not None:
+            self.traffic.terminate()
+            await asyncio.to_thread(self.traffic.wait)
+            self._forget(self.traffic)
+            self.traffic = None
+
+    async def stop(self, name: str) -> None:
+        """Ask a service to end, and wait until it has finished its work."""
+        service = self.services[name]
+        await service.stop()
+        self._forget(service.process)
+
+    def failed(self) -> str | None:
+        """Return why the demo cannot go on: a service that has ended with an error."""
+        for name, service in self.services.items():
+            if service.exit_code:
+                return f"the {name} ended with status {service.exit_code}: {service.last_words()}"
+        return None
+
+    async def close(self) -> None:
+        """End what is left, services before the servers they use, and remove the folder."""
+        with contextlib.suppress(StreamgaugeError):
+            await self.stop_traffic()
+        for service in self.services.values():
+            service.kill()
+            self._forget(service.process)
+        await asyncio.gather(*(asyncio.to_thread(server.stop) for server in (self.nats, self.s3)))
+        for process in (self.nats.process, self.s3.process):
+            self._forget(process)
+        self._reaper.close()
+        if not self._keep:
+            await asyncio.to_thread(shutil.rmtree, self.scratch, ignore_errors=True)
+
+    def _watch(self, process: subprocess.Popen[bytes] | None) -> None:
+        if process is not None:
+            self._reaper.watch(process.pid)
+
+    def _forget(self, process: subprocess.Popen[bytes] | None) -> None:
+        if process is not None:
+            self._reaper.forget(process.pid)
