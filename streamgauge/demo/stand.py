@@ -26,6 +26,9 @@ NODE: Final = "demo"
 
 _SERVICES: Final = ("collector", "backup", "exporter")
 
+#: Seconds the traffic may take to end; it holds nothing that would be lost.
+_TRAFFIC_PATIENCE: Final = 5.0
+
 
 class Stand:
     """All processes of one demo; ``close`` ends what is left of them, however far the start got."""
@@ -118,7 +121,11 @@ class Stand:
         """End the traffic and wait until it is gone."""
         if self.traffic is not None:
             self.traffic.terminate()
-            await asyncio.to_thread(self.traffic.wait)
+            try:
+                await asyncio.to_thread(self.traffic.wait, _TRAFFIC_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.traffic.kill()
+                await asyncio.to_thread(self.traffic.wait)
             self._forget(self.traffic)
             self.traffic = None
 

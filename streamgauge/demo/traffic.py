@@ -85,8 +85,10 @@ class Traffic:
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
+            # Not wait_for: in Python 3.11 it swallows a cancellation that arrives together with the result.
             with contextlib.suppress(OSError, TimeoutError, ssl.SSLError, EOFError):
-                await asyncio.wait_for(work(self._chance.choice(_CLIENTS)), 5)
+                async with asyncio.timeout(5):
+                    await work(self._chance.choice(_CLIENTS))
             # When the machine is slower than the rate, rounds follow each other without a debt building up.
             due = max(due + interval, loop.time())
             await asyncio.sleep(due - loop.time())
