@@ -20,6 +20,12 @@ KINDS = {
     "tcp": 0.730, "tls": 0.015, "http": 0.018, "http_response": 0.017, "dns": 0.017, "dns_response": 0.017,
     "udp": 0.078, "fragment": 0.008, "icmp": 0.014, "arp": 0.008, "tcp6": 0.050, "udp6": 0.018, "icmp6": 0.010,
 }  # fmt: skip
+#: Flows of each kind: (first, count); a request and its answer are one flow.
+FLOWS_OF = {
+    "tcp": (0, 30_000), "tls": (30_000, 3_000), "http": (33_000, 3_000), "http_response": (33_000, 3_000),
+    "dns": (36_000, 6_000), "dns_response": (36_000, 6_000), "udp": (42_000, 2_000), "fragment": (44_000, 500),
+    "icmp": (44_500, 250), "arp": (44_750, 250), "tcp6": (45_000, 1_500), "udp6": (46_500, 400), "icmp6": (46_900, 100),
+}  # fmt: skip
 TAG_CHANCES = (0.85, 0.12, 0.03)
 CHUNK = 50_000  # packets filled at a time
 
@@ -203,7 +209,8 @@ def write_trace(path, count=1_000_000, seed=1):
     """Write the capture; the same count and seed give the same bytes."""
     generator = np.random.default_rng(seed)
     kind = generator.choice(len(KINDS), count, p=np.array(list(KINDS.values())) / sum(KINDS.values()))
-    flow = (FLOWS * generator.random(count) ** 1.5).astype(np.int64)
+    first, flows = np.array(list(FLOWS_OF.values())).T
+    flow = first[kind] + (flows[kind] * generator.random(count) ** 1.5).astype(np.int64)
     outward = generator.integers(0, 2, count)
     payload = lengths(kind, generator)
     packets = {

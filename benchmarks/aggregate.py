@@ -1,0 +1,94 @@
+"""Rows per second of the exporter's aggregation on the generated trace, part by part, in CPU time of one core.
+
+python -m benchmarks.aggregate --packets 500000
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.trace import write_trace
+from services.exporter import columns, networks
+from services.exporter.aggregate import Aggregator
+from streamgauge import encode
+from streamgauge.decode import Decoder
+from streamgauge.decode.capture_file import open_capture
+from streamgauge.rows import Rows
+from streamgauge.subjects import Envelope
+
+INSIDE = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7"
+
+
+def read_batches(path: Path, *, split: bool):
+    """Return (envelope, batch) of 8,192 rows, or split by class as on the wire."""
+    rows, decoder, batches = Rows(8192), Decoder(), []
+    origin = encode.Origin("node-a", "eth0")
+
+    def close() -> None:
+        groups = encode.by_class(rows) if split else [(None, np.arange(len(rows)))]
+        for _, chosen in groups:
+            batch = encode.to_arrow(rows, origin, chosen)
+            size = int(np.frombuffer(batch.column("bytes").buffers()[1], np.int64, len(batch)).sum())
+            numbers = (len(batch), len(batch), size, time.time_ns(), time.time_ns())
+            batches.append((Envelope("node-a", "boot", len(batches) + 1, "eth0", "interface", *numbers), batch))
+        rows.clear()
+
+    with open_capture(path) as capture:
+        for data, index, count in capture.blocks():
+            at = 0
+            while at < count:
+                at += decoder.decode(data, index, at, count, rows)
+                if at < count:
+                    close()
+    close()
+    return batches
+
+
+def rate(work, batches, rounds: int) -> float:
+    """Return the median rate in rows per second of CPU time."""
+    rows = sum(len(batch) for _, batch in batches)
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        work(batches)
+        times.append(time.process_time() - start)
+    return rows / statistics.median(times)
+
+
+def main() -> None:
+    """Print millions of rows per second by part."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--packets", type=int, default=500_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.pcap"
+        write_trace(path, arguments.packets, 1)
+        whole, split = read_batches(path, split=False), read_batches(path, split=True)
+
+    def read_columns(batches) -> None:
+        for _, batch in batches:
+            columns.read(batch)
+
+    def fold(batches) -> None:
+        aggregator = Aggregator(networks.parse(INSIDE), 20_000)
+        for envelope, batch in batches:
+            aggregator.fold(envelope, batch)
+
+    fold(whole[:1])
+    for name, work, batches in (
+        ("columns as arrays", read_columns, whole),
+        ("labels, flags, DNS, sizes; batches of 8,192", fold, whole),
+        ("the same, batches split by class", fold, split),
+    ):
+        print(f"{name:50}{rate(work, batches, arguments.rounds) / 1e6:8.1f} M rows/s ({len(batches)} batches)")
+
+
+if __name__ == "__main__":
+    main()
