@@ -32,7 +32,7 @@ WINDOW_BATCHES: Final = 4
 #: Bytes a row is thought to need before the first message has told.
 _FIRST_GUESS: Final = {"arrow": 64, "ndjson": 400}
 
-#: A message this small says little about the bytes of a row: its schema is most of it.
+#: Fewer rows, in a small message, say little about the bytes of a row: the schema is most of it.
 _TELLING_ROWS: Final = 256
 
 #: What NATS counts beside the payload: headers, a subject, a reply address.
@@ -105,7 +105,7 @@ class Batcher:
         """Yield one message, or two halves of it (and so on) if the server would not take it whole."""
         batch = to_arrow(rows, self._origin, chosen)
         payload = codec.encode(batch, self._content_type, compression=self._settings.compression)
-        if len(chosen) >= _TELLING_ROWS:
+        if len(chosen) >= _TELLING_ROWS or len(payload) * 4 >= self._settings.batch_bytes:
             self._row_bytes[traffic_class] = max(1.0, len(payload) / len(chosen))
         if len(payload) + HEADER_BYTES > self._largest_payload() and len(chosen) > 1:
             half = len(chosen) // 2

@@ -62,6 +62,9 @@ class LedgerWriter:
     async def stop(self) -> None:
         """Write the last record, if the server is there."""
         await cancel(self._task)
+        if self._link.trouble is not None:
+            _log.warning("the last ledger record is not written", reason=self._link.trouble)
+            return
         try:
             async with asyncio.timeout(_STOP_TIMEOUT):
                 while True:

@@ -31,7 +31,14 @@ class Link:
         self._task: asyncio.Task[None] | None = None
         self._sampled = Sampled(_log)
         self._stream_known = asyncio.Event()
-        self.trouble: str | None = "NATS was not reached yet"
+        self._refusal: str | None = "NATS was not reached yet"
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be published now, in words; None if it can."""
+        if self._refusal is None and not self._bus.connected:
+            return "NATS is away; reconnecting"
+        return self._refusal
 
     async def start(self) -> None:
         """Begin to connect; returns at once."""
@@ -62,8 +69,8 @@ class Link:
                     info = await self._bus.ensure_stream()
                     _log.info("stream found", stream=info.config.name)
                     self._stream_known.set()
-                self.trouble = None if self._bus.connected else "NATS is away; reconnecting"
+                self._refusal = None
             except BusError as error:
-                self.trouble = str(error)
+                self._refusal = str(error)
                 self._sampled.warning("waiting for nats", error=str(error))
             await asyncio.sleep(RETRY_INTERVAL)

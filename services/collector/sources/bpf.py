@@ -23,7 +23,8 @@ SETTING: Final = "STREAMGAUGE_COLLECTOR_FILTER"
 WHOLE: Final = 262_144
 
 _LIBRARIES: Final = ("libpcap.so.1", "libpcap.so.0.8")
-_ERROR_BYTES: Final = 256
+#: libpcap's own number where it differs from that of capture files (https://www.tcpdump.org/linktypes.html).
+_DLT_OF_LINK: Final = {RAW: 12}
 _NETMASK_UNKNOWN: Final = 0xFFFFFFFF
 
 # linux/bpf_common.h, linux/filter.h
@@ -99,7 +100,7 @@ def compile_expression(expression: str, link: int, snaplen: int = WHOLE) -> Prog
 
     """
     library = _library()
-    handle = library.pcap_open_dead(link, snaplen)
+    handle = library.pcap_open_dead(_DLT_OF_LINK.get(link, link), snaplen)
     if not handle:
         raise ConfigurationError(f"{SETTING}: libpcap cannot compile for link type {link}")
     raw = _RawProgram()

@@ -1,0 +1,46 @@
+"""A wire of our own: a veth pair, one end here, the other in a network namespace."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Two interfaces joined: ``here`` in this namespace, ``there`` in the other; the kernel itself sends nothing."""
+
+    here: str
+    there: str
+    namespace: str
+
+
+@pytest.fixture(name="wire")
+def _wire() -> Iterator[Wire]:
+    require.root()
+    require.program("ip")
+    tag = f"sg{os.getpid() % 10_000_000}"
+    wire = Wire(f"{tag}a", f"{tag}b", f"{tag}n")
+
+    def ip(*arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+    ip("netns", "add", wire.namespace)
+    try:
+        ip("link", "add", wire.here, "type", "veth", "peer", "name", wire.there, "netns", wire.namespace)
+        for where, name in (((), wire.here), (("-n", wire.namespace), wire.there)):
+            # No link-local address: else the kernel announces itself.
+            ip(*where, "link", "set", name, "addrgenmode", "none")
+            ip(*where, "link", "set", name, "up")
+        yield wire
+    finally:
+        ip("netns", "del", wire.namespace)
