@@ -4,7 +4,7 @@ Each contestant runs on one core, in turn, N rounds; medians are printed, with t
 programs the whole process is measured, start-up included. Ours stands there twice: the decoder at work (file read,
 indexed and decoded into row buffers; interpreter start and loading of compiled kernels left out, they come once in the
 life of a service), and the whole process. What each does is printed beside it: tshark dissects every layer, softflowd
-keeps flows and no application fields, tcpdump -w copies packets unread, dpkt and scapy read addresses, ports, DNS names.
+keeps flows and no application fields, tcpdump -w copies packets unread, dpkt and scapy read addresses, ports, names.
 """
 
 from __future__ import annotations
