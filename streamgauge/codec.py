@@ -28,7 +28,12 @@ def encode(batch: pa.RecordBatch, content_type: str = ARROW, *, compression: str
     """
     if content_type == NDJSON:
         return encode_ndjson(batch)
-    batch = batch.select([index for index, column in enumerate(batch.columns) if column.null_count < len(batch)])
+    filled = [
+        field.name
+        for field, column in zip(batch.schema, batch.columns, strict=True)
+        if not field.nullable or column.null_count < len(batch)
+    ]
+    batch = batch.select(filled)
     options = pa.ipc.IpcWriteOptions(compression=None if compression == "none" else compression)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
@@ -52,12 +57,13 @@ def decode(payload: bytes, content_type: str = ARROW) -> pa.RecordBatch:
     try:
         with pa.ipc.open_stream(pa.py_buffer(payload)) as reader:
             batches = list(reader)
-            batch = batches[0] if len(batches) == 1 else pa.Table.from_batches(batches, reader.schema)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
+        if len(batches) != 1:
+            raise PayloadError(f"the payload holds {len(batches)} record batches; a message carries one")
+        # Reading trusts the offsets and codes in a message; using damaged ones would read beyond the buffers.
+        batches[0].validate(full=True)
+        return _conform(batches[0])
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise PayloadError(f"the payload is no Arrow stream: {error}") from error
-    if not isinstance(batch, pa.RecordBatch):
-        raise PayloadError(f"the payload holds {len(batches)} record batches; a message carries one")
-    return _conform(batch)
 
 
 def _conform(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -85,6 +91,8 @@ def encode_ndjson(batch: pa.RecordBatch, columns: Sequence[str] | None = None) -
     Rows never become Python objects: a column becomes an array of ``"name":value,`` and the arrays are joined
     (1.6 instead of 12 µs a row).
     """
+    if not len(batch):
+        return b""
     readable = text.readable(batch)
     names = schema.NAMES if columns is None else columns
     members = [_json_members(name, readable.column(name)) for name in names]
@@ -95,7 +103,7 @@ def encode_ndjson(batch: pa.RecordBatch, columns: Sequence[str] | None = None) -
     lines = pc.binary_join_element_wise("{", pc.utf8_rtrim(joined, ","), "}\n", "")
     # The texts of an array lie one behind the other in its last buffer.
     _, offsets, data = lines.buffers()
-    return data[: memoryview(offsets).cast("i")[len(batch)]].to_pybytes() if len(batch) else b""  # type: ignore[no-any-return]
+    return data[: memoryview(offsets).cast("i")[len(batch)]].to_pybytes()  # type: ignore[no-any-return]
 
 
 def _json_members(name: str, column: pa.Array) -> pa.Array | None:
