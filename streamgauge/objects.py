@@ -135,6 +135,21 @@ class Seen:
 SeenState = dict[tuple[str, str], Seen]
 
 
+def snapshot(seen: SeenState, *, forget_before: int = 0) -> SeenState:
+    """Return an independent copy, without what was stored last before ``forget_before`` (ns UTC)."""
+    return {
+        who: Seen(found.sequences.copy(), found.stored) for who, found in seen.items() if found.stored >= forget_before
+    }
+
+
+def merge(seen: SeenState, other: SeenState) -> None:
+    """Add to ``seen`` what another footer has seen."""
+    for who, found in other.items():
+        mine = seen.setdefault(who, Seen(RangeSet(), found.stored))
+        mine.sequences.update(found.sequences)
+        mine.stored = max(mine.stored, found.stored)
+
+
 @dataclass(frozen=True, slots=True)
 class Predecessor:
     """The object of the same shard stored before: a chain in which a missing or altered object shows."""

@@ -206,6 +206,12 @@ class BackupSettings(SharedWorkSettings):
     compression_level: int = Field(1, ge=1, le=22, description="zstd level at rest")
     retention_days: int = Field(0, ge=0, description="days after which objects expire; 0: never")
     ack_wait: Seconds = Field(120.0, description="seconds after which JetStream delivers an unacknowledged batch again")
+    dedupe_hours: float = Field(
+        168.0, gt=0, description="hours a batch is remembered as stored; at least as long as the stream keeps messages"
+    )
+    when_taken: Literal["stop", "wait"] = Field(
+        "stop", description="if another replica writes a shard of ours: stop, or wait as its stand-in"
+    )
     pending_bytes: int = Field(
         256 << 20, ge=1 << 20, description="bytes of batches held in memory, all shards together, until they are stored"
     )

@@ -217,6 +217,14 @@ class Store:
             if item.object_name is not None and not item.is_dir
         ]
 
+    async def folders(self, prefix: str) -> list[str]:
+        """Return the folders right below a prefix, each with its closing slash."""
+        return await self._call(f"list {prefix} in bucket {self.bucket}", self._folders, prefix)
+
+    def _folders(self, prefix: str) -> list[str]:
+        found = self.client.list_objects(self.bucket, prefix=prefix)
+        return sorted(item.object_name for item in found if item.object_name is not None and item.is_dir)
+
     async def remove(self, key: str) -> None:
         """Remove one object; no error when there is none."""
         await self._call(f"remove {key} from bucket {self.bucket}", self.client.remove_object, self.bucket, key)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from services.backup.batch import Batch
     from services.backup.consumer import Delivery
-    from services.backup.intake import Batch
+    from services.backup.lease import Span
 
 
 @dataclass(slots=True)
@@ -15,7 +16,7 @@ class Assembly:
     """Everything between the last stored sequence and the newest one seen, until it is an object."""
 
     #: Monotonic time of the first message, seconds.
-    opened: float
+    opened: float = 0.0
     batches: list[Batch] = field(default_factory=list)
     #: Messages that could not be identified, with the reason.
     poison: list[tuple[Delivery, str]] = field(default_factory=list)
@@ -28,13 +29,15 @@ class Assembly:
     last: int = 0
     #: ns UTC when JetStream took the first message.
     oldest: int = 0
+    #: The object that was under way before a crash: what this one is made of again, under the same name.
+    again: Span | None = None
     #: Where to acknowledge each message, by stream sequence; the newest delivery counts.
     replies: dict[int, str] = field(default_factory=dict)
 
-    def note(self, delivery: Delivery) -> None:
-        """Count a message in, whatever becomes of it."""
+    def note(self, delivery: Delivery, now: float) -> None:
+        """Count a message in, whatever becomes of it. ``now`` is monotonic."""
         if not self.replies:
-            self.first, self.oldest = delivery.sequence, delivery.stored
+            self.opened, self.first, self.oldest = now, delivery.sequence, delivery.stored
         self.last = delivery.sequence
         self.replies[delivery.sequence] = delivery.reply
 

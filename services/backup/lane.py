@@ -1,7 +1,7 @@
 """A lane: one shard of the summaries (or all ledger records, or all identity events), from its consumer to its objects.
 
-The lane reads its messages in stream order and remembers two positions: ``committed``, up to which everything is
-stored, and ``accepted``, up to which it is in hand. Only what is committed is acknowledged.
+It takes the lease, finds out what is stored, goes on behind it, and closes an object when the rotation says so. One
+object fills while the one before is stored. Only what is stored is acknowledged.
 """
 
 from __future__ import annotations
@@ -9,23 +9,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from services.backup.assembly import Assembly
+from services.backup import recovery
 from services.backup.consumer import Delivery, LostError
-from services.backup.intake import Batch, identify
-from streamgauge.errors import BusError, PayloadError
+from services.backup.lease import HeldError
+from streamgauge.errors import BusError
 from streamgauge.lifecycle import Failure, cancel, spawn
 from streamgauge.logs import Sampled, get
-from streamgauge.objects import Seen, SeenState
-from streamgauge.ranges import RangeSet
 
 if TYPE_CHECKING:
+    from services.backup.assembly import Assembly
     from services.backup.consumer import Consumer
+    from services.backup.intake import Intake
+    from services.backup.lease import Lease
     from services.backup.metrics import BackupMetrics
+    from services.backup.recovery import Catalogue
     from services.backup.rotation import Rotation
-    from services.backup.writer import Writer
-    from streamgauge.objects import ObjectKind
+    from services.backup.writer import Place, Writer
+    from streamgauge.objects import SeenState
+    from streamgauge.store import Store
 
 _log = get("lane")
 
@@ -33,99 +37,149 @@ _log = get("lane")
 _PULL_WAIT: Final = 1.0
 #: Seconds between attempts to reopen a consumer.
 _REOPEN_PAUSE: Final = 0.5
+#: Seconds between attempts to get a lane that another replica writes.
+_HELD_PAUSE: Final = 1.0
 #: Seconds the last object may take at the end; what is not stored by then comes again at the next start.
 STOP_TIMEOUT: Final = 25.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a lane is made of; all of it is the lane's own but the store, the metrics and the failure."""
+
+    place: Place
+    lease: Lease
+    consumer: Consumer
+    intake: Intake
+    rotation: Rotation
+    writer: Writer
+    store: Store
+    metrics: BackupMetrics
+    failure: Failure
 
 
 class Lane:
     """Runs from ``start`` to ``stop``; owned by the service."""
 
-    def __init__(
-        self,
-        kind: ObjectKind,
-        name: str,
-        consumer: Consumer,
-        writer: Writer,
-        rotation: Rotation,
-        metrics: BackupMetrics,
-        failure: Failure,
-    ) -> None:
+    def __init__(self, name: str, parts: Parts) -> None:
         self.name = name
-        self._kind = kind
-        self._consumer = consumer
-        self._writer = writer
-        self._rotation = rotation
-        self._metrics = metrics
-        self._failure = failure
+        self._parts = parts
+        self._consumer = parts.consumer
+        self._intake = parts.intake
+        self._metrics = parts.metrics
         self._sampled = Sampled(_log)
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._open = Assembly(0.0)
-        self._closed: Assembly | None = None
         self._storing: asyncio.Task[None] | None = None
-        self._committed = self._accepted = 0
-        self._seen: SeenState = {}
 
-    async def start(self, committed: int, seen: SeenState) -> None:
-        """Begin behind stream sequence ``committed``, with the batches ``seen`` so far.
+    async def start(self, catalogue: Catalogue, *, wait: bool) -> None:
+        """Take the lane and go on behind what is stored.
+
+        Args:
+            catalogue: the objects in the bucket.
+            wait: if another replica writes the lane, wait in the background until it stops.
 
         Raises:
-            BusError: the consumer cannot be made.
+            HeldError: another replica writes the lane, and we do not ``wait``.
+            BusError: NATS is away or refuses.
+            StoreError: the bucket cannot be read.
 
         """
-        self._committed = self._accepted = committed
-        self._seen = seen
-        await self._consumer.open(committed)
-        _log.info("lane open", lane=self.name, behind=committed, waiting=self._consumer.pending)
-        self._task = spawn(self._run(), name=f"lane {self.name}", failure=self._failure)
+        self._metrics.writes.set(0, self.name)
+        if not wait:
+            await self._begin(catalogue)
+        live = self._run() if not wait else self._wait_and_run(catalogue)
+        self._task = spawn(live, name=f"lane {self.name}", failure=self._parts.failure)
 
     async def stop(self) -> None:
         """Store what is in hand and acknowledge it; give up after ``STOP_TIMEOUT``, then it comes again."""
         self._stopping.set()
         if self._task is not None:
-            with contextlib.suppress(TimeoutError, Exception):
+            with contextlib.suppress(Exception):
                 await asyncio.wait_for(asyncio.shield(self._task), STOP_TIMEOUT)
         await cancel(self._task)
         await cancel(self._storing)
         await self._consumer.close()
+        await self._parts.lease.release()
 
     @property
     def trouble(self) -> str | None:
         """Why the lane does not get on, in words; None while it does."""
-        return self._writer.trouble
+        return self._parts.writer.trouble
 
     def state(self) -> tuple[str, int, int, int]:
         """Return name, messages waiting in the stream, bytes held, and when the oldest in hand was taken (ns)."""
-        closed = self._closed
-        size = self._open.size + (closed.size if closed else 0)
-        oldest = closed.oldest if closed else self._open.oldest
-        return self.name, self._consumer.pending, size, oldest
+        return self.name, self._consumer.pending, self._intake.size, self._intake.oldest
+
+    async def _begin(self, catalogue: Catalogue) -> None:
+        record = await self._parts.lease.take()
+        position = await recovery.recover(self._parts.store, catalogue, self._parts.place, record)
+        committed = position.committed.last if position.committed else 0
+        self._intake.begin(committed, position.seen, position.unfinished)
+        self._parts.writer.go_on(position)
+        await self._consumer.open(committed)
+        self._metrics.writes.set(1, self.name)
+        _log.info(
+            "lane open",
+            lane=self.name,
+            behind=committed,
+            waiting=self._consumer.pending,
+            unfinished=position.unfinished.key if position.unfinished else None,
+        )
+
+    async def _wait_and_run(self, catalogue: Catalogue) -> None:
+        while not self._stopping.is_set():
+            try:
+                await self._begin(catalogue)
+            except HeldError as error:
+                self._sampled.warning("waiting for the lane", lane=self.name, reason=str(error))
+                await self._pause(_HELD_PAUSE)
+                # What the other one stores until it stops is not in our list.
+                catalogue = recovery.Catalogue(self._parts.store)
+            else:
+                await self._run()
+                return
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 await self._step()
-            except (LostError, BusError) as error:
+            except LostError as error:
                 self._sampled.warning("reading again behind what is stored", lane=self.name, reason=str(error))
                 await self._reopen()
         await self._close()
         await self._stored()
 
     async def _step(self) -> None:
-        age = time.monotonic() - self._open.opened
-        wait = min(_PULL_WAIT, self._rotation.wait(messages=len(self._open.replies), age=age))
-        known = [reply for reply in map(self._take, await self._consumer.pull(wait)) if reply]
-        if known:
-            await self._consumer.acknowledge(known)
-        age = time.monotonic() - self._open.opened
-        if self._rotation.due(size=self._open.size, rows=self._open.rows, messages=len(self._open.replies), age=age):
+        intake, rotation = self._intake, self._parts.rotation
+        age = time.monotonic() - intake.open.opened
+        wait = min(_PULL_WAIT, rotation.wait(messages=len(intake.open.replies), age=age))
+        for delivery in await self._consumer.pull(wait):
+            await self._take(delivery)
+        # An unfinished object must become the same again, whatever the limits are now.
+        opened = intake.open
+        age = time.monotonic() - opened.opened
+        due = rotation.due(size=opened.size, rows=opened.rows, messages=len(opened.replies), age=age)
+        if due and (opened.again is None or (self._consumer.pending == 0 and age >= rotation.max_age)):
+            await self._close()
+
+    async def _take(self, delivery: Delivery) -> None:
+        if self._intake.exceeds(delivery):
+            await self._close()
+        before = self._intake.redelivered
+        known = self._intake.take(delivery, time.monotonic())
+        self._metrics.redelivered.add(self._intake.redelivered - before)
+        if known is not None:
+            await self._consumer.acknowledge([known])
+        if self._intake.complete:
             await self._close()
 
     async def _reopen(self) -> None:
         self._metrics.reopened.add(1)
         while not self._stopping.is_set():
+            await self._parts.lease.check()
             try:
-                await self._consumer.open(self._committed)
+                await self._consumer.open(self._intake.committed)
             except BusError as error:
                 self._sampled.warning("cannot read", lane=self.name, reason=str(error))
                 await self._pause(_REOPEN_PAUSE)
@@ -136,54 +190,13 @@ class Lane:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
-    def _take(self, delivery: Delivery) -> str | None:
-        """Take a message in; return where to acknowledge it if it is stored already."""
-        if delivery.sequence <= self._committed:
-            self._metrics.redelivered.add(1)
-            return delivery.reply
-        if delivery.sequence <= self._accepted:
-            # In hand: an acknowledgement has to go where it was delivered last.
-            self._metrics.redelivered.add(1)
-            for assembly in (self._open, self._closed):
-                if assembly is not None and delivery.sequence in assembly.replies:
-                    assembly.replies[delivery.sequence] = delivery.reply
-            return None
-        self._accepted = delivery.sequence
-        if not self._open.replies:
-            self._open.opened = time.monotonic()
-        self._open.note(delivery)
-        try:
-            batch = identify(self._kind, delivery)
-        except PayloadError as error:
-            self._open.poison.append((delivery, str(error)))
-            return None
-        if self._is_new(batch):
-            self._open.add(batch)
-        else:
-            self._open.duplicates += 1
-        return None
-
-    def _is_new(self, batch: Batch) -> bool:
-        """Return whether a batch was not seen before, and remember it."""
-        envelope = batch.envelope
-        if envelope is None:
-            return True
-        seen = self._seen.setdefault((envelope.node, envelope.boot), Seen(RangeSet(), 0))
-        seen.stored = max(seen.stored, batch.delivery.stored)
-        if envelope.sequence in seen.sequences:
-            return False
-        seen.sequences.add(envelope.sequence)
-        return True
-
     async def _close(self) -> None:
         """Hand the open object to the writer as soon as the one before is stored; go on reading meanwhile."""
         await self._stored()
-        if not self._open.replies:
-            return
-        self._closed, self._open = self._open, Assembly(0.0)
-        # The footer speaks for what came up to here, not for what is read while it is written.
-        seen = {who: Seen(found.sequences.copy(), found.stored) for who, found in self._seen.items()}
-        self._storing = spawn(self._commit(self._closed, seen), name=f"store {self.name}", failure=self._failure)
+        if self._intake.open.replies or self._intake.open.again:
+            assembly, seen = self._intake.close()
+            storing = self._commit(assembly, seen)
+            self._storing = spawn(storing, name=f"store {self.name}", failure=self._parts.failure)
 
     async def _stored(self) -> None:
         if self._storing is not None:
@@ -191,7 +204,8 @@ class Lane:
             self._storing = None
 
     async def _commit(self, assembly: Assembly, seen: SeenState) -> None:
-        await self._writer.store(assembly, seen)
-        self._committed = assembly.last
-        self._closed = None
-        await self._consumer.acknowledge(assembly.replies.values())
+        if not assembly.replies:
+            self._intake.closed = None
+            return
+        await self._parts.writer.store(assembly, seen)
+        await self._consumer.acknowledge(self._intake.stored().replies.values())

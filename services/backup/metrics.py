@@ -34,6 +34,9 @@ class BackupMetrics:
             "backup_oldest_unstored_seconds", "Age of the oldest message in hand that is not stored yet."
         )
         self.pending = page.gauge("backup_pending_messages", "Messages of a lane that wait in the stream.", "lane")
+        self.writes = page.gauge(
+            "backup_lane_open", "1 for a lane this replica writes, 0 while another one does.", "lane"
+        )
         self.held = page.gauge("backup_held_bytes", "Bytes of messages in memory that are not stored yet.")
         self.upload = page.histogram("backup_upload_seconds", "Time to store and verify one object.", _UPLOAD_BUCKETS)
         self.encode = page.histogram("backup_encode_seconds", "Time to encode one object.", _UPLOAD_BUCKETS)

@@ -21,7 +21,7 @@ from streamgauge.schema import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from services.backup.intake import Batch
+    from services.backup.batch import Batch
     from streamgauge.subjects import Envelope
 
 #: Columns whose values hardly repeat: a dictionary would only be built to be thrown away.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from services.backup.intake import ledger_record
+from services.backup.batch import ledger_record
 from streamgauge.errors import PayloadError
 from streamgauge.ledger import LedgerRecord
 from streamgauge.objects import ObjectKind, Share
@@ -15,7 +15,7 @@ from streamgauge.objects import ObjectKind, Share
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from services.backup.intake import Batch
+    from services.backup.batch import Batch
 
 _TIME: Final = pa.timestamp("ns", "UTC")
 _WORDS: Final = pa.dictionary(pa.int32(), pa.string())

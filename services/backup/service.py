@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from services.backup import recovery
 from services.backup.consumer import MAX_ACK_PENDING, Consumer
-from services.backup.lane import Lane
+from services.backup.intake import Intake
+from services.backup.lane import Lane, Parts
+from services.backup.lease import Lease
 from services.backup.rotation import Rotation
 from services.backup.writer import Place, Writer
 from streamgauge import objects, subjects
@@ -77,18 +79,22 @@ class Backup:
         """
         info = await self._bus.ensure_stream()
         routes = list(self._routes(info))
-        listing = await recovery.list_objects(self._store)
+        self._check(info)
+        catalogue = recovery.Catalogue(self._store)
         encoders = asyncio.Semaphore(self._settings.encoders)
         rotation = self._rotation(len(routes))
         self._metrics.watch(lambda: [lane.state() for lane in self._lanes])
         for route in routes:
-            place = _place(info, route)
-            position = await recovery.recover(self._store, listing, place)
-            writer = Writer(place, self._store, self._settings, self._metrics, encoders)
-            writer.previous = position.previous
-            lane = Lane(route.kind, route.name, self._consumer(route), writer, rotation, self._metrics, self._failure)
+            lane = Lane(route.name, self._parts(info, route, rotation, encoders))
             self._lanes.append(lane)
-            await lane.start(position.committed, position.seen)
+        wait = self._settings.when_taken == "wait"
+        # All at once: asking writers that do not answer takes seconds each.
+        outcomes = await asyncio.gather(
+            *(lane.start(catalogue, wait=wait) for lane in self._lanes), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
         self._ready = True
 
     async def stop(self) -> None:
@@ -103,6 +109,47 @@ class Backup:
         if not self._bus.connected:
             return f"not connected to NATS at {self._nats.url}"
         return next((lane.trouble for lane in self._lanes if lane.trouble), None)
+
+    def _check(self, info: StreamInfo) -> None:
+        """Refuse settings under which something could be stored twice.
+
+        Raises:
+            ConfigurationError: what is forgotten or expires could still be in the stream.
+
+        """
+        kept = (info.config.max_age or 0) / 3600  # hours; 0: for ever
+        days, hours = self._settings.retention_days, self._settings.dedupe_hours
+        if hours < kept:
+            raise ConfigurationError(
+                f"STREAMGAUGE_BACKUP_DEDUPE_HOURS={hours:g}: stream {self._nats.stream} keeps messages {kept:g} hours, "
+                "and a batch must be remembered at least as long"
+            )
+        if days and days * 24 <= kept:
+            raise ConfigurationError(
+                f"STREAMGAUGE_BACKUP_RETENTION_DAYS={days}: stream {self._nats.stream} keeps messages {kept:g} hours; "
+                "objects must outlive them, or they would be stored again"
+            )
+
+    def _parts(self, info: StreamInfo, route: Route, rotation: Rotation, encoders: asyncio.Semaphore) -> Parts:
+        place = _place(info, route)
+        lease = Lease(
+            self._bus,
+            stream=place.stream,
+            lane=route.name,
+            incarnation=place.incarnation,
+            replicas=info.config.num_replicas or 1,
+        )
+        return Parts(
+            place=place,
+            lease=lease,
+            consumer=self._consumer(route),
+            intake=Intake(route.kind, keep=int(self._settings.dedupe_hours * 3600 * 10**9)),
+            rotation=rotation,
+            writer=Writer(place, self._store, self._settings, self._metrics, encoders, lease),
+            store=self._store,
+            metrics=self._metrics,
+            failure=self._failure,
+        )
 
     def _routes(self, info: StreamInfo) -> Iterator[Route]:
         count = shard_count(info)

@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from services.backup import parquet, records
-from streamgauge import schema
-from streamgauge.errors import StoreError
+from services.backup.lease import Span
+from streamgauge import footers, schema
+from streamgauge.errors import StoreConflictError, StoreError
 from streamgauge.logs import Sampled, get
 from streamgauge.objects import Manifest, ObjectName, Predecessor, SeenState, partition_hour
 
 if TYPE_CHECKING:
     from services.backup.assembly import Assembly
+    from services.backup.batch import Batch
     from services.backup.consumer import Delivery
-    from services.backup.intake import Batch
+    from services.backup.lease import Lease
     from services.backup.metrics import BackupMetrics
+    from services.backup.recovery import Position
     from streamgauge.settings import BackupSettings
     from streamgauge.store import Store, StoredObject
 
@@ -68,19 +71,27 @@ class Writer:
         settings: BackupSettings,
         metrics: BackupMetrics,
         encoders: asyncio.Semaphore,
+        lease: Lease,
     ) -> None:
         self._place = place
+        self._lease = lease
         self._store = store
         self._settings = settings
         self._metrics = metrics
         self._encoders = encoders
         self._sampled = Sampled(_log)
-        #: The object stored before: each footer names its predecessor.
-        self.previous: Predecessor | None = None
+        self._committed: Span | None = None
+        self._previous: Predecessor | None = None
         #: What went wrong last, in words; None while all is well.
         self.trouble: str | None = None
         self._quarantined: list[list[Any]] = []
         self._duplicates = 0
+
+    def go_on(self, position: Position) -> None:
+        """Begin behind what is stored: each footer names its predecessor, each intent what is stored."""
+        name = position.committed
+        self._committed = Span(name.first, name.last, name.key) if name else None
+        self._previous = position.previous
 
     async def store(self, assembly: Assembly, seen: SeenState) -> None:
         """Store an assembly; return once everything of it is in the bucket, verified."""
@@ -94,10 +105,13 @@ class Writer:
             await self._quarantine(delivery, reason)
         if built is None:
             return
+        span = assembly.again or Span(built.name.first, built.name.last, built.name.key)
+        await self._lease.intend(span, self._committed)
         started = time.perf_counter()
-        stored = await self._upload(built.name.key, built.data)
+        stored = await self._upload_once(span.key, built)
         seconds = time.perf_counter() - started
-        self.previous = Predecessor(stored.key, stored.size, stored.etag)
+        self._committed = span
+        self._previous = Predecessor(stored.key, stored.size, stored.etag)
         self._quarantined, self._duplicates = [], 0
         self._metrics.upload.observe(seconds)
         self._metrics.stored(built.manifest, stored.size)
@@ -130,7 +144,7 @@ class Writer:
             shards=place.shards,
             shares=shares,
             seen=seen,
-            previous=self.previous,
+            previous=self._previous,
             duplicates=self._duplicates,
             quarantined=self._quarantined,
         )
@@ -164,14 +178,42 @@ class Writer:
         self._metrics.quarantined.add(1)
         self._sampled.warning("message quarantined", key=key, subject=delivery.subject, reason=reason)
 
+    async def _upload_once(self, key: str, built: Built) -> StoredObject:
+        """Upload an object that nobody else may have stored under this name with other content.
+
+        It may be there already: the answer to an earlier try was lost, or the writer before us died after it.
+
+        Raises:
+            StoreError: something else is there.
+
+        """
+        try:
+            return await self._upload(key, built.data, exclusive=True)
+        except StoreConflictError:
+            stored = await self._store.stat(key)
+            if stored is None:
+                raise
+            found = (await footers.read(self._store, stored)).manifest
+            if found.shares != built.manifest.shares or found.stream_created != built.manifest.stream_created:
+                raise StoreError(f"{key} exists already and holds something else; move it away") from None
+            _log.info("found stored already", key=key)
+            return stored
+
     async def _upload(
-        self, key: str, data: memoryview, content_type: str = "application/vnd.apache.parquet"
+        self,
+        key: str,
+        data: memoryview,
+        content_type: str = "application/vnd.apache.parquet",
+        *,
+        exclusive: bool = False,
     ) -> StoredObject:
         """Upload until it is stored and verified. Nothing is given up: JetStream keeps what we do not acknowledge."""
         pause = _FIRST_PAUSE
         while True:
             try:
-                stored = await self._store.put(key, data, content_type=content_type)
+                stored = await self._store.put(key, data, content_type=content_type, exclusive=exclusive)
+            except StoreConflictError:
+                raise
             except StoreError as error:
                 self.trouble = str(error)
                 self._metrics.retries.add(1)

@@ -62,11 +62,12 @@ def _processes() -> Iterator[list[subprocess.Popen[str]]]:
 
 @pytest.fixture(name="spawn_backup")
 def _spawn_backup(environment: dict[str, str], processes: list[subprocess.Popen[str]]) -> Any:
-    """Return a function that starts a backup as a process of its own, with further settings."""
+    """Return a function that starts a backup as a process of its own; at a ``point`` it kills itself."""
 
-    def start(*arguments: str, **settings: str) -> subprocess.Popen[str]:
+    def start(*arguments: str, point: str = "", **settings: str) -> subprocess.Popen[str]:
+        program = ["-m", "tests.support.dying_backup", point] if point else ["-m", "services.backup"]
         process = subprocess.Popen(
-            [sys.executable, "-m", "services.backup", *arguments],
+            [sys.executable, *program, *arguments],
             env=environment | settings,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
