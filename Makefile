@@ -38,6 +38,32 @@ lint: setup ## ruff, mypy strict
 test: setup system ## every test
 	@$(BIN)/python -m pytest $(ARGS)
 
+# The cluster: k8s/, docs/13-kubernetes.md.
+OVERLAY ?= dev
+
+.PHONY: kustomize
+kustomize: ## print the manifests of an overlay (OVERLAY=dev)
+	@kubectl kustomize k8s/overlays/$(OVERLAY)
+
+.PHONY: deploy
+deploy: ## put an overlay into the cluster of your kubeconfig (OVERLAY=dev)
+	@sh k8s/deploy.sh $(OVERLAY)
+
+.PHONY: undeploy
+undeploy: ## remove it again, data included (OVERLAY=dev)
+	@kubectl delete --ignore-not-found -k k8s/overlays/$(OVERLAY)
+
+.PHONY: controlplane
+controlplane: $(STAMP)/controlplane ## build the Kubernetes control plane that the tests start (5 min the first time)
+
+$(STAMP)/controlplane: $(wildcard tests/deploy/k8s/controlplane/*)
+	@mkdir -p $(STAMP)
+	@tests/deploy/k8s/controlplane/build.sh $(abspath $@)
+
+.PHONY: checkov
+checkov: setup ## scan every overlay with checkov, in an environment of its own
+	@$(BIN)/python -m tests.deploy.k8s.checkov
+
 .PHONY: bench
 bench: setup ## packets/s beside tshark, softflowd, tcpdump, dpkt and scapy, in one run
 	@$(BIN)/python -m benchmarks.decode $(ARGS)

@@ -1,6 +1,6 @@
 """What `kubectl kustomize` makes of k8s/, for the tests: rendered once, read as plain objects.
 
-Secrets are not in git, so the tree is copied and given a `secrets/` of its own, filled by the same tool as an operator's.
+Secrets are not in git, so the tree is copied and given a `secrets/` of its own by the tool that operators use.
 """
 
 from __future__ import annotations

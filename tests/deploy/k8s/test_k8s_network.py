@@ -10,10 +10,10 @@ import pytest
 from tests.support import rendering
 from tests.support.reachability import Endpoint, Policies, selector_matches
 
-#: A node's address, in the network that the overlay's nodes.yaml names. Production's is to be changed by whoever installs it.
+#: A node's address, in the network that the overlay's nodes.yaml names. Whoever installs it changes production's.
 NODE = {"dev": "172.18.0.3", "production": "192.0.2.3"}
 
-#: Who may reach what. A Service that is not here, or a client too many, fails. ``anyone``: a pod of another namespace and
+#: Who may reach what. A Service that is not here, or a client too many, fails. ANYONE: a pod of another namespace and
 #: the outside; pods of our own have no need to go through the door.
 ANYONE = {"outside", "stranger"}
 EXPECTED = {
@@ -32,7 +32,7 @@ EXPECTED = {
     ("nginx", 8080): ANYONE | {"collector"},
     ("nginx", 8443): ANYONE | {"collector"},
     ("nginx-inside", 8081): {"prometheus"},
-    # On the node's address, which no policy governs; its firewall's to say. Of our own pods only Prometheus gets out to it.
+    # On the node's address, which no policy governs. Of our own pods only Prometheus gets out to it.
     ("collector", 9101): ANYONE | {"prometheus", "collector"},
 }
 
@@ -139,7 +139,7 @@ def test_exactly_one_service_is_reachable_from_outside(variant: str) -> None:
 
     # With a Gateway in front, NGINX is behind it and no longer open itself.
     assert (["streamgauge"] if variant.endswith("gateway-api") else ["nginx"]) == outside + gateways
-    assert [] == host_ports
+    assert host_ports == []
 
 
 def test_the_evaluator_knows_the_rules() -> None:
