@@ -7,14 +7,17 @@ Each is a process of its own with its data below ``folder``; it is stopped by it
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from functools import cache
 from pathlib import Path
 from typing import IO, Final, Self
 
@@ -25,6 +28,8 @@ from streamgauge.errors import ConfigurationError, StreamgaugeError
 #: Seconds a server may take until it answers.
 _START_TIMEOUT: Final = 40.0
 _LOOPBACK: Final = "127.0.0.1"
+_LOWEST_PORT: Final = 12_000
+_CLIENT_PORTS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def program(name: str, install: str) -> str:
@@ -42,15 +47,25 @@ def program(name: str, install: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of loopback that are free now; a server that finds one taken meanwhile is started again."""
-    listeners = [socket.socket() for _ in range(count)]
+    """Return ports of loopback that are free now, and that no client is given as its own port meanwhile."""
+    ports: list[int] = []
+    for port in random.SystemRandom().sample(_server_ports(), k=len(_server_ports())):
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind((_LOOPBACK, port))
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise StreamgaugeError(f"there are no {count} free ports on {_LOOPBACK}")
+
+
+@cache
+def _server_ports() -> range:
+    """Return ports below those the kernel gives to clients: with much going on, one of those is soon taken."""
     try:
-        for listener in listeners:
-            listener.bind((_LOOPBACK, 0))
-        return [int(listener.getsockname()[1]) for listener in listeners]
-    finally:
-        for listener in listeners:
-            listener.close()
+        first = int(_CLIENT_PORTS.read_text().split()[0])
+    except OSError:
+        first = 32768
+    return range(_LOWEST_PORT, max(first, _LOWEST_PORT + 10_000))
 
 
 class Server:

@@ -73,7 +73,7 @@ async def count_bucket(store: Store) -> tuple[Stage, int]:
         rows += table.num_rows
         packets += pc.sum(table.column("packets")).as_py() or 0
         size += pc.sum(table.column("bytes")).as_py() or 0
-    return Stage("stored", f"{number} objects read back", packets, rows, size), number
+    return Stage("stored", f"{number} object{'s' * (number != 1)} read back", packets, rows, size), number
 
 
 async def take(bus: Bus, store: Store, *, stream: str, node: str, exporter: Page | None, backup: Page | None) -> Audit:

@@ -156,7 +156,9 @@ class Watch:
         exporter = self._pages.get("exporter")
         for labels, value in exporter.samples("packets_total") if exporter else ():
             application = labels.get("app", "")
-            kinds[labels.get("protocol", "?") if application in ("", "unknown") else application] += int(value)
+            kinds[labels.get("protocol", "?") if application in ("", "unknown", "__unknown__") else application] += int(
+                value
+            )
         return tuple(kinds.most_common(8))
 
 

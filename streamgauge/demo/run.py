@@ -123,8 +123,13 @@ class Demo:
         with self._view.running():
             await self._watch(watch)
         await stand.stop_traffic()
-        self._view.say("stopping: the collector publishes what it has")
-        await stand.stop("collector")
+        trouble = stand.failed("collector")
+        if trouble is None:
+            self._view.say("stopping: the collector publishes what it has")
+            await stand.stop("collector")
+        else:
+            # What it published before is still worth an audit: a file may be damaged at its end only.
+            self._view.say(trouble)
         ledger = await audit.last_record(bus, stream, NODE)
         self._view.say(f"waiting until {ledger.published:,} packets are stored and counted")
         await self._caught_up(watch, ledger.published)
@@ -133,6 +138,8 @@ class Demo:
             await stand.stop(name)
         result: Audit = await audit.take(bus, store, stream=stream, node=NODE, **pages)
         self._view.finish(result)
+        if trouble is not None:
+            raise StreamgaugeError(trouble)
         return result.balanced
 
     async def _watch(self, watch: Watch) -> None:
@@ -146,10 +153,9 @@ class Demo:
                 rest = _SAMPLE_INTERVAL if end is None else min(_SAMPLE_INTERVAL, max(end - loop.time(), 0.0))
                 await asyncio.wait_for(self._stopping.wait(), rest)
                 return
-        self._complain_about_the_dead()
 
     def _complain_about_the_dead(self) -> None:
-        trouble = self._stand.failed()
+        trouble = self._stand.failed("backup") or self._stand.failed("exporter")
         if trouble is not None:
             raise StreamgaugeError(trouble)
 

@@ -135,12 +135,12 @@ class Stand:
         await service.stop()
         self._forget(service.process)
 
-    def failed(self) -> str | None:
-        """Return why the demo cannot go on: a service that has ended with an error."""
-        for name, service in self.services.items():
-            if service.exit_code:
-                return f"the {name} ended with status {service.exit_code}: {service.last_words()}"
-        return None
+    def failed(self, name: str) -> str | None:
+        """Return why a service has ended by itself with an error; None when it has not."""
+        service = self.services[name]
+        return (
+            f"the {name} ended with status {service.exit_code}: {service.last_words()}" if service.exit_code else None
+        )
 
     async def close(self) -> None:
         """End what is left, services before the servers they use, and remove the folder."""
