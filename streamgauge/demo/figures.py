@@ -98,7 +98,9 @@ class Talkers:
 class Watch:
     """Takes a sample of all numbers when asked; lives as long as the demo."""
 
-    def __init__(self, bus: Bus, services: dict[str, ServiceProcess]) -> None:
+    def __init__(self, bus: Bus, services: dict[str, ServiceProcess], *, live: bool) -> None:
+        """Prepare; packets of a file that is not ``live`` are old, and how late they are says nothing."""
+        self._lag = "batch_lag_seconds" if live else "exporter_behind_seconds"
         self._bus = bus
         self._services = services
         self._talkers = Talkers()
@@ -148,7 +150,7 @@ class Watch:
             objects=backup.total("backup_objects_total", kind="summaries") if backup else 0,
             unstored_age=backup.highest("backup_oldest_unstored_seconds") if backup else 0.0,
             counted=exporter.total("packets_total") if exporter else 0,
-            lag=exporter.highest("batch_lag_seconds") if exporter else 0.0,
+            lag=exporter.highest(self._lag) if exporter else 0.0,
         )
 
     def _kinds(self) -> tuple[tuple[str, int], ...]:

@@ -59,6 +59,7 @@ class Demo:
             ]
         )
         self._stopping = asyncio.Event()
+        self._live = False
 
     async def run(self) -> bool:
         """Run until the time is over, the file is read, or the user ends it; then take the audit.
@@ -95,6 +96,7 @@ class Demo:
             scratch=self._scratch,
             own_ports=stand.own_ports,
         )
+        self._live = chosen.live
         self._view.say(f"{chosen.words}; starting NATS, S3 storage, collector, backup and exporter")
         await self._unless_interrupted(stand.start(chosen.settings))
         if chosen.makes_traffic and options.rate > 0:
@@ -118,7 +120,7 @@ class Demo:
 
     async def _watch_and_stop(self, bus: Bus, store: Store, stream: str) -> bool:
         stand = self._stand
-        watch = Watch(bus, stand.services)
+        watch = Watch(bus, stand.services, live=self._live)
         await watch.start()
         with self._view.running():
             await self._watch(watch)

@@ -24,6 +24,7 @@ class DemoSource:
 
     settings: dict[str, str]
     words: str
+    live: bool = False
     makes_traffic: bool = False
 
 
@@ -66,11 +67,11 @@ def _file(path: Path, *, loop: bool, words: str) -> DemoSource:
 def _live(interface: str, own_ports: Iterable[int]) -> DemoSource:
     settings = {"STREAMGAUGE_COLLECTOR_INTERFACE": interface}
     if interface not in (LOOPBACK, "any"):
-        return DemoSource(settings, f"capturing {interface}")
+        return DemoSource(settings, f"capturing {interface}", live=True)
     # Otherwise each batch that is published would be captured, decoded and published again, for ever.
     own = " or ".join(f"port {port}" for port in sorted(own_ports))
     settings["STREAMGAUGE_COLLECTOR_FILTER"] = f"not (tcp and ({own}))"
-    return DemoSource(settings, f"capturing {interface}, without the demo's own ports", makes_traffic=True)
+    return DemoSource(settings, f"capturing {interface}, without the demo's own ports", live=True, makes_traffic=True)
 
 
 def _refusal() -> str | None:
