@@ -52,6 +52,8 @@ class Bus:
         self._name = name
         self._client: Client | None = None
         self._sampled = Sampled(_log)
+        #: What the server, or the way to it, complained about last.
+        self._said = ""
         #: How often the connection was lost.
         self.disconnects = 0
         #: Set while the server is there.
@@ -90,7 +92,8 @@ class Bus:
                 settings.connect_timeout,
             )
         except (NatsError, NoServersError, OSError, TimeoutError) as error:
-            reason = str(error) or "no answer"
+            # While it tries again, nats-py only tells its callback why: refused, unknown host, wrong password.
+            reason = str(error) or self._said or "no answer"
             raise BusError(
                 f"cannot reach NATS at {settings.url}: {reason}; "
                 "start the server or correct STREAMGAUGE_NATS_URL, _USER, _PASSWORD"
@@ -181,6 +184,7 @@ class Bus:
             raise ConfigurationError(f"STREAMGAUGE_NATS_TLS_CA={settings.tls_ca}: cannot be read: {error}") from error
 
     async def _on_error(self, error: Exception) -> None:
+        self._said = _reason(error)
         self._sampled.warning("nats", error=_reason(error))
 
     async def _on_disconnect(self) -> None:
@@ -230,7 +234,10 @@ def stream_config(settings: NatsSettings) -> StreamConfig:
 def _reason(error: BaseException) -> str:
     if isinstance(error, APIError):
         return str(error.description)
-    return str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    # nats-py writes "nats: 'Authorization Violation'".
+    return str(error).removeprefix("nats: ").strip("'") or type(error).__name__
 
 
 __all__: Any = ["Bus", "shard_count", "stream_config"]
