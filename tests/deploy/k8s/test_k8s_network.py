@@ -17,8 +17,8 @@ NODE = {"dev": "172.18.0.3", "production": "192.0.2.3"}
 #: the outside; pods of our own have no need to go through the door.
 ANYONE = {"outside", "stranger"}
 EXPECTED = {
-    ("nats", 4222): {"backup", "exporter", "bootstrap", "collector"},
-    ("nats-headless", 4222): {"backup", "exporter", "bootstrap", "collector"},
+    ("nats", 4222): {"backup", "exporter", "bootstrap", "drill", "collector"},
+    ("nats-headless", 4222): {"backup", "exporter", "bootstrap", "drill", "collector"},
     ("nats-headless", 8222): set(),
     ("nats-headless", 6222): {"nats"},
     ("minio", 9000): {"backup", "bootstrap", "drill"},

@@ -1,0 +1,148 @@
+"""The node: a bridge, a name server, and every pod of a manifest on it; starts, probes, restarts and stops them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from tests.support.dry import namespaces
+from tests.support.dry.names import NameServer
+from tests.support.dry.pod import DNS_ADDRESS, NODE_ADDRESS, Pod
+from tests.support.dry.volumes import Configuration
+from tests.support.reachability import Endpoint, Policies, selector_matches
+from tests.support.rendering import Workload
+from tests.support.waiting import eventually_sync
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+Manifest = dict[str, Any]
+
+_POD_NETWORK: Final = "10.244.7"
+
+
+class Cluster:
+    """One node and the pods of a manifest. ``programs`` gives, by container name, what runs in place of an image."""
+
+    def __init__(
+        self,
+        objects: Iterable[Manifest],
+        workloads: Iterable[Workload],
+        folder: Path,
+        programs: Mapping[str, Callable[[Pod], list[str]]],
+    ) -> None:
+        self.folder = folder
+        self.objects = list(objects)
+        self.configuration = Configuration(self.objects)
+        self.policies = Policies(self.objects)
+        self.programs = programs
+        self.prefix = f"sg{os.getpid()}"
+        self.node = f"{self.prefix}-node"
+        self.pods: dict[str, Pod] = {}
+        number = 10
+        for workload in workloads:
+            for ordinal in range(workload.spec.get("replicas", 1)):
+                number += 1
+                pod = Pod(self, workload, ordinal, f"{_POD_NETWORK}.{number}")
+                self.pods[pod.name] = pod
+        self._names: NameServer | None = None
+        self._over = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="kubelet", daemon=True)
+
+    def __enter__(self) -> Self:
+        try:
+            self._make_node()
+            for pod in self.pods.values():
+                pod.make_network()
+            for pod in self.pods.values():
+                pod.enforce_policies(self._endpoints())
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._over.set()
+        if self._keeper.is_alive():
+            self._keeper.join(10)
+        for pod in self.pods.values():
+            pod.kill()
+        if self._names is not None:
+            self._names.__exit__()
+        for namespace in [pod.namespace for pod in self.pods.values() if not pod.on_host] + [self.node]:
+            if (Path("/run/netns") / namespace).exists():
+                namespaces.run("ip", "netns", "delete", namespace)
+        shutil.rmtree(self.folder / "run", ignore_errors=True)
+
+    def start(self) -> None:
+        """Start every pod at once, as a cluster does; what ends is started again."""
+        for pod in self.pods.values():
+            pod.start()
+        self._keeper.start()
+
+    def await_ready(self, *names: str, within: float = 120.0) -> None:
+        """Wait until pods are ready (all of them by default)."""
+        wanted = [self.pods[name] for name in names] or [pod for pod in self.pods.values() if not pod.ends]
+
+        def ready() -> bool:
+            waiting = {pod.name: pod.last_words() for pod in wanted if not pod.ready()}
+            assert not waiting, waiting
+            return True
+
+        eventually_sync(ready, within=within)
+
+    def rolling_restart(self, workload: str, *, within: float = 120.0) -> None:
+        """Replace the pods of a workload one by one, the next when the last is ready."""
+        own = [pod for pod in self.pods.values() if pod.workload.name == workload]
+        for pod in reversed(own):
+            pod.stop()
+            pod.start()
+            self.await_ready(pod.name, within=within)
+
+    def addresses(self, name: str) -> list[str] | None:
+        """Return what the cluster's DNS says of a name."""
+        if not name.endswith(".svc.cluster.local"):
+            return None
+        if name == "kube-dns.kube-system.svc.cluster.local":
+            return [DNS_ADDRESS]
+        *pod_name, service_name, namespace = name.removesuffix(".svc.cluster.local").split(".")
+        for service in self.objects:
+            meta = service["metadata"]
+            if service["kind"] == "Service" and (meta["name"], meta["namespace"]) == (service_name, namespace):
+                selector = {"matchLabels": service["spec"]["selector"]}
+                return [
+                    pod.address
+                    for pod in self.pods.values()
+                    if pod.workload.namespace == namespace
+                    and selector_matches(selector, pod.workload.labels)
+                    and (not pod_name or pod_name == [pod.name])
+                ]
+        return None
+
+    def _endpoints(self) -> list[tuple[Endpoint, list[int]]]:
+        """Return everything that can be talked to, with its ports."""
+        found = [(pod.endpoint, pod.ports) for pod in self.pods.values()]
+        found.append((Endpoint("node", NODE_ADDRESS), []))
+        found.append((Endpoint("dns", DNS_ADDRESS), [53]))
+        return found
+
+    def _make_node(self) -> None:
+        namespaces.run("ip", "netns", "add", self.node)
+        for command in (
+            "ip link set lo up",
+            "ip link add br0 type bridge",
+            "ip link set br0 up",
+            f"ip address add {NODE_ADDRESS}/16 dev br0",
+            f"ip address add {DNS_ADDRESS}/32 dev br0",
+            f"ip route add {_POD_NETWORK}.0/24 dev br0 src {NODE_ADDRESS}",
+        ):
+            namespaces.inside(self.node, *command.split())
+        self._names = NameServer(self.node, DNS_ADDRESS, self.addresses).__enter__()
+
+    def _keep(self) -> None:
+        while not self._over.wait(0.5):
+            for pod in self.pods.values():
+                pod.restart_if_ended()
