@@ -44,6 +44,23 @@ class Counts(NamedTuple):
     responses: npt.NDArray[np.int64]  # [qtype, rcode]
     sizes: npt.NDArray[np.int64]
 
+    @classmethod
+    def zero(cls) -> Counts:
+        """Return counts of nothing."""
+        return cls(
+            traffic=np.zeros((len(words.PROTOCOLS), len(words.APPS), len(words.DIRECTIONS), 2), np.int64),
+            status=np.zeros(len(words.STATUSES), np.int64),
+            flags=np.zeros(len(words.FLAGS), np.int64),
+            queries=np.zeros(len(words.QTYPES), np.int64),
+            responses=np.zeros((len(words.QTYPES), len(words.RCODES)), np.int64),
+            sizes=np.zeros(_SIZE_CELLS, np.int64),
+        )
+
+    def add(self, other: Counts) -> None:
+        """Add other counts to these."""
+        for mine, theirs in zip(self, other, strict=True):
+            np.add(mine, theirs, out=mine)
+
 
 class Tables(NamedTuple):
     """The totals since the start, a table a family (or two families of the same labels)."""
@@ -83,13 +100,14 @@ class Aggregator:
         )
         self._rebalanced = time.monotonic()
 
-    def fold(self, envelope: Envelope, batch: pa.RecordBatch) -> None:
-        """Add a batch to the totals."""
-        counts = _zero_counts()
+    def fold(self, envelope: Envelope, batch: pa.RecordBatch) -> tuple[columns.Columns, Counts]:
+        """Add a batch to the totals; return what was read and counted, for others who look at the batch."""
+        counts = Counts.zero()
         read = columns.read(batch)
         count_batch(read, self._lookups, self._inside, counts)
         with self.lock:
             self._add(envelope, counts, int(read.bytes.sum()))
+        return read, counts
 
     def skip(self, envelope: Envelope) -> None:
         """Add a batch by its header alone: packets and bytes of the node stay exact, what they were is not known."""
@@ -129,14 +147,3 @@ def _cells(traffic: npt.NDArray[np.int64]) -> Iterator[tuple[tuple[int, int, int
     for protocol, app, direction in np.argwhere(traffic.any(axis=3)).tolist():
         packets, length = traffic[protocol, app, direction].tolist()
         yield (protocol, app, direction), (packets, length)
-
-
-def _zero_counts() -> Counts:
-    return Counts(
-        traffic=np.zeros((len(words.PROTOCOLS), len(words.APPS), len(words.DIRECTIONS), 2), np.int64),
-        status=np.zeros(len(words.STATUSES), np.int64),
-        flags=np.zeros(len(words.FLAGS), np.int64),
-        queries=np.zeros(len(words.QTYPES), np.int64),
-        responses=np.zeros((len(words.QTYPES), len(words.RCODES)), np.int64),
-        sizes=np.zeros(_SIZE_CELLS, np.int64),
-    )

@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from numba import njit
-
-from services.exporter.words import PROTOCOL_ARP
+from services.exporter.accelerate import inner, kernel
 
 _ETH_TYPE_ARP = 0x0806
+# Position of arp in words.PROTOCOLS.
+_PROTOCOL_ARP = 6
 _SYN = 0x02
 _ACK = 0x10
 _SYN_ACK_POSITION = 8
 _SYN_POSITION = 1
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _is_inside(halves, row, networks):
     high = halves[row, 0]
     low = halves[row, 1]
@@ -24,7 +24,7 @@ def _is_inside(halves, row, networks):
     return False
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _direction(columns, row, networks):
     """Return the position in words.DIRECTIONS."""
     if columns.ip_version[row] == 0:
@@ -34,7 +34,7 @@ def _direction(columns, row, networks):
     return 3 if _is_inside(columns.destination, row, networks) else 4
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _count_flags(flags, packets, out):
     for bit in range(8):
         if flags & (1 << bit):
@@ -44,7 +44,7 @@ def _count_flags(flags, packets, out):
         out[_SYN_POSITION] -= packets
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _count_dns(columns, row, packets, lookups, counts):
     qtype = lookups.qtype[columns.dns_type[row]]
     if columns.dns_response[row] == 0:
@@ -53,7 +53,7 @@ def _count_dns(columns, row, packets, lookups, counts):
         counts.responses[qtype, lookups.rcode[columns.dns_rcode[row]]] += packets
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def count_batch(columns, lookups, networks, counts):
     """Add the rows of a batch to ``counts``.
 
@@ -67,7 +67,7 @@ def count_batch(columns, lookups, networks, counts):
         if columns.ip_version[row] != 0:
             protocol = lookups.protocol[columns.ip_protocol[row]]
         elif columns.eth_type[row] == _ETH_TYPE_ARP:
-            protocol = PROTOCOL_ARP
+            protocol = _PROTOCOL_ARP
         else:
             protocol = 0
         cell = counts.traffic[protocol, columns.app[row], _direction(columns, row, networks)]

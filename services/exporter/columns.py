@@ -100,3 +100,8 @@ def _words(
     codes = _filled(column.indices, 0).view(np.uint8)
     taken = table[np.minimum(codes, len(table) - 1)]
     return np.where(_bits(column.indices, 0), taken, np.uint8(0)) if column.null_count else taken
+
+
+def ports(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+    """Return source and destination ports; 0 where there are none."""
+    return _numbers(batch, "src_port", 0), _numbers(batch, "dst_port", 0)

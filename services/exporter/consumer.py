@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from nats.aio.msg import Msg
 
-    from services.exporter.aggregate import Aggregator
+    from services.exporter.aggregate import Aggregator, Counts
+    from services.exporter.columns import Columns
     from streamgauge.settings import ExporterSettings, NatsSettings
     from streamgauge.subjects import Envelope
 
@@ -42,8 +43,8 @@ _RETRY: Final = 0.5
 class Observer(Protocol):
     """Something else that looks at each batch, such as the live page."""
 
-    def see(self, envelope: Envelope, batch: pa.RecordBatch) -> None:
-        """Look at one batch; called in the consumer's worker thread."""
+    def see(self, envelope: Envelope, batch: pa.RecordBatch, columns: Columns, counts: Counts) -> None:
+        """Look at one batch and what was counted in it; called in the consumer's worker thread."""
 
 
 class Progress:
@@ -151,10 +152,10 @@ class Consumer:
                 envelope = subjects.Envelope.from_headers(message.headers)
                 if self._seen.is_new(envelope):
                     batch = codec.decode(message.data, envelope.content_type)
-                    self._aggregator.fold(envelope, batch)
+                    counted = self._aggregator.fold(envelope, batch)
                     self._note(envelope)
                     for observer in self._observers:
-                        observer.see(envelope, batch)
+                        observer.see(envelope, batch, *counted)
                 else:
                     self.progress.duplicate += 1
             except PayloadError as error:

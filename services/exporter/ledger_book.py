@@ -42,6 +42,11 @@ class Account:
         """Return a count over all boots that were seen."""
         return self.before[name] + int(getattr(self.latest, name))
 
+    @property
+    def lost(self) -> int:
+        """Packets lost for good, over all boots that were seen."""
+        return self.total("kernel_dropped") + self.total("evicted")
+
     def take(self, record: LedgerRecord, now: float) -> None:
         """Replace the latest record, unless the new one is older."""
         if record.time < self.latest.time:

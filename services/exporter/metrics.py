@@ -10,6 +10,7 @@ from services.exporter import words
 if TYPE_CHECKING:
     from services.exporter.aggregate import Aggregator
     from services.exporter.consumer import Consumer
+    from services.exporter.hops import Hops
     from services.exporter.ledger_book import Account, LedgerBook
     from services.exporter.ledger_watch import LedgerWatch
     from services.exporter.series import SeriesTable
@@ -191,3 +192,50 @@ class OwnMetrics:
         self._reopened.set(progress.reopened)
         self._pending.set(progress.pending)
         self._behind.set(max(0.0, time.time() - progress.stored) if progress.pending else 0.0)
+
+
+class HopMetrics:
+    """Families about the stream and its durable consumers, the backup's above all."""
+
+    def __init__(self, metrics: Metrics, hops: Hops) -> None:
+        self._hops = hops
+        self._messages = metrics.levels("stream_messages", "Messages in the stream.")
+        self._bytes = metrics.levels("stream_bytes", "Bytes of the stream.")
+        self._most_bytes = metrics.levels(
+            "stream_max_bytes", "Bytes at which the stream discards its oldest messages; 0: unlimited."
+        )
+        self._oldest = metrics.levels("stream_oldest_seconds", "Age of the oldest message in the stream.")
+        self._newest = metrics.levels("stream_newest_seconds", "Age of the newest message in the stream.")
+        self._pending = metrics.levels(
+            "consumer_pending_messages", "Messages a durable consumer was not handed yet.", "consumer"
+        )
+        self._unacknowledged = metrics.levels(
+            "consumer_unacknowledged_messages",
+            "Messages handed to a durable consumer and not acknowledged.",
+            "consumer",
+        )
+        self._oldest_unacknowledged = metrics.levels(
+            "consumer_oldest_unacknowledged_seconds",
+            "Age of the oldest message that a durable consumer has not acknowledged: of the backup's, not stored.",
+            "consumer",
+        )
+        metrics.before_scrape(self.publish)
+
+    def publish(self) -> None:
+        """Copy what was seen last; what could not be seen is not on the page."""
+        stream = self._hops.stream
+        keys = [()] if stream is not None else []
+        for family, name in (
+            (self._messages, "messages"),
+            (self._bytes, "bytes"),
+            (self._most_bytes, "most_bytes"),
+            (self._oldest, "oldest_age"),
+            (self._newest, "newest_age"),
+        ):
+            family.publish(keys, [getattr(stream, name) for _ in keys])
+        consumers = self._hops.consumers
+        names = [(each.name,) for each in consumers]
+        self._pending.publish(names, [each.pending for each in consumers])
+        self._unacknowledged.publish(names, [each.unacknowledged for each in consumers])
+        aged = [(each.name, each.oldest_age) for each in consumers if each.oldest_age is not None]
+        self._oldest_unacknowledged.publish([(name,) for name, _ in aged], [round(age, 3) for _, age in aged])

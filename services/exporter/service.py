@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING
 from services.exporter import networks
 from services.exporter.aggregate import Aggregator
 from services.exporter.consumer import Consumer
+from services.exporter.health import Health
+from services.exporter.hops import Hops
 from services.exporter.ledger_book import LedgerBook
 from services.exporter.ledger_watch import LedgerWatch
-from services.exporter.metrics import LedgerMetrics, OwnMetrics, TrafficMetrics
+from services.exporter.live import LivePage
+from services.exporter.metrics import HopMetrics, LedgerMetrics, OwnMetrics, TrafficMetrics
+from services.exporter.recent import Recent
+from services.exporter.tail import Tail
 from streamgauge.bus import Bus
 from streamgauge.http import HttpServer
 from streamgauge.metrics import Metrics
@@ -34,14 +39,21 @@ class Exporter:
         self.aggregator = Aggregator(networks.parse(own.inside), own.series_budget)
         self.book = LedgerBook()
         self.bus = Bus(nats, "exporter")
-        self.consumer = Consumer(self.bus, own, nats, self.aggregator, failure)
+        self.recent, self.tail = Recent(), Tail()
+        observers = (self.recent, self.tail)
+        self.consumer = Consumer(self.bus, own, nats, self.aggregator, failure, observers=observers)
         self.watch = LedgerWatch(self.bus, own, nats, self.book, failure)
+        self.hops = Hops(self.bus, nats, failure)
+        self.health = Health(self.book, self.hops, self.consumer)
+        self.page = LivePage(self.recent, self.tail, self.book, self.health, self.consumer, failure=failure)
         TrafficMetrics(self.metrics, self.aggregator, own.series_budget)
         LedgerMetrics(self.metrics, self.book)
         OwnMetrics(self.metrics, self.consumer, self.watch)
-        self.http = HttpServer(own, self.metrics, failure, ready=lambda: self.consumer.trouble)
+        HopMetrics(self.metrics, self.hops)
+        self.metrics.before_scrape(self.health.note_scrape)
+        self.http = HttpServer(own, self.metrics, failure, ready=lambda: self.consumer.trouble, routes=self.page.routes)
 
     @property
     def components(self) -> tuple[Component, ...]:
         """The parts in the order they start."""
-        return (self.bus, self.consumer, self.watch, self.http)
+        return (self.bus, self.consumer, self.watch, self.hops, self.http, self.page)

@@ -139,7 +139,7 @@ async def test_when_it_lags_it_skips_to_now_and_says_how_much(bus, run_exporter)
             # An exporter that is held up: the backlog has grown past the bound when the first batch is done.
             if envelope.sequence == 1:
                 held.wait(5)
-            fold(envelope, batch)
+            return fold(envelope, batch)
 
         held = threading.Event()
         consumer._aggregator.fold = slow
