@@ -64,10 +64,13 @@ def _s3_server() -> Iterator[S3Server]:
     """Return a running S3 server, shared by the session."""
     require.program("weed")
     folder = Path(tempfile.mkdtemp(prefix="sg-"))
+    server = S3Server(folder)
     try:
-        with S3Server(folder) as server:
-            yield server
+        server.start()
+        yield server
     finally:
+        # Its data is thrown away: there is nothing to end in order.
+        server.kill()
         shutil.rmtree(folder, ignore_errors=True)
 
 

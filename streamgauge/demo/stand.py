@@ -149,7 +149,9 @@ class Stand:
         for service in self.services.values():
             service.kill()
             self._forget(service.process)
-        await asyncio.gather(*(asyncio.to_thread(server.stop) for server in (self.nats, self.s3)))
+        for server in (self.nats, self.s3):
+            # What is thrown away need not be ended in order.
+            await asyncio.to_thread(server.stop if self._keep else server.kill)
         for process in (self.nats.process, self.s3.process):
             self._forget(process)
         self._reaper.close()
