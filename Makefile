@@ -78,6 +78,49 @@ lock: ## resolve the versions in requirements.lock anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
 
+# --- one machine: docker compose ---------------------------------------------------------------------------------------
+COMPOSE ?= docker compose
+DOCKER ?= docker
+
+.PHONY: secrets
+secrets: setup ## make certificates, passwords and keys in secrets/; never overwrites (ARGS="--rotate login")
+	@$(BIN)/python -m streamgauge.secrets $(ARGS)
+
+.PHONY: up
+up: secrets ## start everything on this machine behind https://localhost:8443
+	@$(COMPOSE) up --detach --build --wait && $(COMPOSE) ps
+
+.PHONY: down
+down: ## stop everything; the data stays (ARGS=--volumes removes it)
+	@$(COMPOSE) down $(ARGS)
+
+.PHONY: logs
+logs: ## follow the logs of all parts (ARGS=backup: of one)
+	@$(COMPOSE) logs --follow --tail 50 $(ARGS)
+
+.PHONY: images
+images: ## build the images of the three services
+	@for target in collector backup exporter; do \
+		$(DOCKER) build --target $$target --tag streamgauge/$$target:0.1.0 $(ARGS) . || exit 1; \
+	done
+
+.PHONY: lock-images
+lock-images: ## resolve the versions in the images anew, within requirements.lock
+	@$(BIN)/uv pip compile $(LOCK_IMAGES) --extra collector --extra backup --extra exporter pyproject.toml -o requirements-images.lock
+	@printf 'hatchling\nsetuptools\n' | $(BIN)/uv pip compile $(LOCK_IMAGES) - -o requirements-build.lock
+LOCK_IMAGES := --quiet --universal --python-version 3.13 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links --constraint requirements.lock
+
+.PHONY: test-docker
+test-docker: setup ## the tests that need a Docker engine, or programs that no package has (minio, mc)
+	@$(BIN)/python -m pytest -m docker tests/deploy $(ARGS)
+
+.PHONY: audit-deps
+audit-deps: setup ## list of everything in the images (SBOM, dist/sbom.json), and known vulnerabilities in it
+	@$(PYTHON) -m venv $(STAMP)/audit && $(STAMP)/audit/bin/pip install --quiet pip-audit cyclonedx-bom
+	@mkdir -p dist && $(STAMP)/audit/bin/cyclonedx-py requirements --output-file dist/sbom.json requirements-images.lock
+	@$(STAMP)/audit/bin/pip-audit --require-hashes --disable-pip -r requirements-images.lock
+
 .PHONY: clean
 clean: ## remove the environment and caches
 	@rm -rf .venv $(STAMP) .mypy_cache .ruff_cache .pytest_cache

@@ -135,10 +135,11 @@ class Generator:
         self._derive("nats/passwords.conf", "".join(lines).encode())
 
     def _make_s3_users(self) -> None:
-        self._password("minio/root-user", "s3", prefix="root-", length=6)
+        # Names stay when their secrets change: the storage would go on knowing the old ones.
+        self._password("minio/root-user", "", prefix="root-", length=6)
         self._password("minio/root-password", "s3")
         for user in S3_USERS:
-            self._password(f"{user}/s3-access-key", "s3", prefix=f"{user}-", length=6)
+            self._password(f"{user}/s3-access-key", "", prefix=f"{user}-", length=6)
             self._password(f"{user}/s3-secret-key", "s3")
         # The one-shot that makes the storage's users needs all of them.
         for name in ("root-user", "root-password"):
