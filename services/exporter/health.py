@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from services.exporter.consumer import Consumer
-    from services.exporter.hops import ConsumerState, Hops
+    from services.exporter.hops import Hops
     from services.exporter.ledger_book import LedgerBook
 
 State = Literal["ok", "warn", "bad", "unknown"]
@@ -92,13 +92,11 @@ class Health:
         return Hop("NATS", "ok", f"{size}, newest {_age(stream.newest_age)} old")
 
     def _backup(self) -> Hop:
-        consumers = [each for each in self._hops.consumers if each.name.startswith("backup")]
+        consumers = self._hops.consumers
         if not consumers:
             return Hop("Backup", "unknown", "no consumer of the backup in the stream; is it running?")
         pending = sum(each.pending + each.unacknowledged for each in consumers)
-        if any(each.oldest_age is None for each in consumers):
-            return Hop("Backup", "unknown", f"{_count(pending, 'message')} not stored; their age is not known")
-        oldest = max(_known_age(each) for each in consumers)
+        oldest = max(each.oldest_age for each in consumers)
         state: State = "bad" if oldest > _STORED_TOO_LATE else "warn" if oldest > _STORED_LATE else "ok"
         waiting = f"{_count(pending, 'message')} not stored yet, the oldest {_age(oldest)}"
         return Hop("Backup", state, waiting if pending else "all is stored")
@@ -118,10 +116,6 @@ class Health:
             return Hop("Prometheus", "unknown", "nobody has read /metrics yet")
         age = now - self.scraped
         return Hop("Prometheus", "warn" if age > _UNREAD else "ok", f"read /metrics {_age(age)} ago")
-
-
-def _known_age(consumer: ConsumerState) -> float:
-    return consumer.oldest_age or 0.0
 
 
 def _some(keys: list[tuple[str, str]]) -> str:

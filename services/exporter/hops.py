@@ -1,7 +1,7 @@
-"""How each hop does, seen from the exporter: nodes, stream, every durable consumer, the exporter, Prometheus.
+"""The stream and the backup's consumers, seen from the exporter.
 
-The backup tells its own age metric, but not when it is down. Here the age of the oldest message that a durable
-consumer has not acknowledged is read from the stream itself.
+The backup tells its own age metric, but not when it is down. Here the age of the oldest message that a consumer of it
+has not acknowledged, so what is not stored yet, is read from the stream itself.
 """
 
 from __future__ import annotations
@@ -16,22 +16,25 @@ import orjson
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
+from services.exporter.puller import LostPlace, Puller
+from streamgauge import bus
 from streamgauge.errors import BusError
 from streamgauge.lifecycle import Failure, cancel, spawn
 from streamgauge.logs import Sampled, get
 
 if TYPE_CHECKING:
-    from nats.js.api import ConsumerInfo
+    from nats.js.api import ConsumerConfig, ConsumerInfo
 
-    from streamgauge.bus import Bus
-    from streamgauge.settings import NatsSettings
+    from streamgauge.settings import ExporterSettings, NatsSettings
 
 _log = get("hops")
 
 #: Seconds between two looks at the stream.
 INTERVAL: Final = 5.0
-#: Durable consumers looked at, at the most.
-_MOST_CONSUMERS: Final = 512
+#: Seconds to wait for the message whose age is asked.
+_PATIENCE: Final = 1.0
+#: Consumers of the backup that are no shard; they belong to the replica that has shard 0.
+_OTHERS: Final = ("backup-ledger", "backup-identity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +58,31 @@ class ConsumerState:
     #: Messages that were not delivered yet, and those delivered and not acknowledged.
     pending: int
     unacknowledged: int
-    #: Seconds since the oldest message was stored that it has not acknowledged; None: the stream does not tell.
-    oldest_age: float | None
+    #: Seconds since the oldest message was stored in the stream that it has not acknowledged.
+    oldest_age: float
 
 
 class Hops:
-    """Looks at the stream and its consumers at an interval; a component of the service.
+    """Looks at the stream and the backup's consumers at an interval; a component of the service.
 
-    A user who may not look (a permission of NATS) leaves ``stream`` None and ``consumers`` empty.
+    What NATS does not let this user see leaves ``stream`` None and ``consumers`` empty.
     """
 
-    def __init__(self, nats_bus: Bus, settings: NatsSettings, failure: Failure) -> None:
+    def __init__(self, nats_bus: bus.Bus, settings: ExporterSettings, nats: NatsSettings, failure: Failure) -> None:
         self._bus = nats_bus
-        self._name = settings.stream
+        self._settings = settings
+        self._name = nats.stream
         self._failure = failure
         self._sampled = Sampled(_log)
         self._task: asyncio.Task[None] | None = None
+        self._names: tuple[str, ...] = ()
         self.stream: StreamState | None = None
         self.consumers: tuple[ConsumerState, ...] = ()
 
     async def start(self) -> None:
         """Begin to look."""
+        own = self._settings.shards_of(bus.shard_count(await self._bus.ensure_stream()))
+        self._names = (*(f"backup-shard-{shard:02d}" for shard in own), *(_OTHERS if 0 in own else ()))
         self._task = spawn(self._work(), name="hops", failure=self._failure)
 
     async def stop(self) -> None:
@@ -86,8 +93,8 @@ class Hops:
         while True:
             try:
                 self.stream = await self._look_at_stream()
-                self.consumers = tuple([await self._look_at(info) for info in await self._durable_consumers()])
-            except (NatsError, TimeoutError, BusError) as error:
+                self.consumers = await self._look_at_consumers()
+            except (NatsError, TimeoutError, BusError, LostPlace) as error:
                 self.stream, self.consumers = None, ()
                 self._sampled.warning("cannot look at the stream", error=str(error) or type(error).__name__)
             await asyncio.sleep(INTERVAL)
@@ -107,36 +114,35 @@ class Hops:
             _age(datetime.fromisoformat(state["last_ts"])) if messages else 0.0,
         )
 
-    async def _durable_consumers(self) -> list[ConsumerInfo]:
-        found: list[ConsumerInfo] = []
-        while len(found) < _MOST_CONSUMERS:
-            page = await self._bus.jetstream.consumers_info(self._name, offset=len(found))
-            found += page
-            if len(page) < 256:  # the server's page
-                break
-        return [info for info in found if info.config.durable_name]
+    async def _look_at_consumers(self) -> tuple[ConsumerState, ...]:
+        found = []
+        for name in self._names:
+            try:
+                found.append(await self._look_at(await self._bus.jetstream.consumer_info(self._name, name)))
+            except NotFoundError:
+                continue
+        return tuple(found)
 
     async def _look_at(self, info: ConsumerInfo) -> ConsumerState:
-        waiting = (info.num_pending or 0) + (info.num_ack_pending or 0)
-        age: float | None = 0.0
-        if waiting and info.ack_floor is not None:
-            subjects = info.config.filter_subjects or [info.config.filter_subject or ">"]
-            ages = [await self._oldest(info.ack_floor.stream_seq + 1, subject) for subject in subjects]
-            age = max((age for age in ages if age is not None), default=None)
-        return ConsumerState(info.name, info.num_pending or 0, info.num_ack_pending or 0, age)
+        pending, unacknowledged = info.num_pending or 0, info.num_ack_pending or 0
+        age = 0.0
+        if pending + unacknowledged and info.ack_floor is not None:
+            age = await self._age_behind(info.ack_floor.stream_seq, info.config)
+        return ConsumerState(info.name, pending, unacknowledged, age)
 
-    async def _oldest(self, sequence: int, subject: str) -> float | None:
-        """Return the age of the first message of a subject from a sequence on; None if the stream does not tell."""
+    async def _age_behind(self, sequence: int, config: ConsumerConfig) -> float:
+        """Return the age of the first message behind a sequence that a consumer takes.
+
+        It is read through a consumer of our own, headers only: this user may not read single messages.
+        """
+        filters = config.filter_subjects or [config.filter_subject or ">"]
+        puller = Puller(self._bus, self._name, filters)
+        await puller.open_behind(sequence, headers_only=True)
         try:
-            message = await self._bus.jetstream.get_msg(
-                self._name, seq=sequence, subject=subject, direct=True, next=True
-            )
-        except NotFoundError:
-            return 0.0
-        except NatsError as error:
-            self._sampled.warning("cannot read a message of the stream", error=str(error) or type(error).__name__)
-            return None
-        return _age(message.time) if message.time else None
+            messages = await puller.fetch(1, _PATIENCE)
+        finally:
+            await puller.close()
+        return _age(messages[0].metadata.timestamp) if messages else 0.0
 
 
 def _age(then: datetime) -> float:

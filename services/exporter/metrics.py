@@ -237,5 +237,4 @@ class HopMetrics:
         names = [(each.name,) for each in consumers]
         self._pending.publish(names, [each.pending for each in consumers])
         self._unacknowledged.publish(names, [each.unacknowledged for each in consumers])
-        aged = [(each.name, each.oldest_age) for each in consumers if each.oldest_age is not None]
-        self._oldest_unacknowledged.publish([(name,) for name, _ in aged], [round(age, 3) for _, age in aged])
+        self._oldest_unacknowledged.publish(names, [round(each.oldest_age, 3) for each in consumers])

@@ -43,7 +43,7 @@ class Exporter:
         observers = (self.recent, self.tail)
         self.consumer = Consumer(self.bus, own, nats, self.aggregator, failure, observers=observers)
         self.watch = LedgerWatch(self.bus, own, nats, self.book, failure)
-        self.hops = Hops(self.bus, nats, failure)
+        self.hops = Hops(self.bus, own, nats, failure)
         self.health = Health(self.book, self.hops, self.consumer)
         self.page = LivePage(self.recent, self.tail, self.book, self.health, self.consumer, failure=failure)
         TrafficMetrics(self.metrics, self.aggregator, own.series_budget)

@@ -1,0 +1,107 @@
+"""Prometheus' configuration and rules: valid, about metrics that exist, firing when and only when they should."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+import yaml
+
+from tests.deploy.prometheus.cases import CASES
+from tests.support import require
+from tests.support.declared import PROMETHEUS, ROOT, recorded, rules, unknown
+
+ALERTS = rules("alert-rules.yml")
+
+
+def run(*command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["prometheus.yml", "kubernetes.yml"])
+def test_promtool_accepts_the_configuration(name):
+    """Compose's and Kubernetes' configuration load, with the rules they name."""
+    run(require.program("promtool"), "check", "config", str(PROMETHEUS / name))
+
+
+def test_amtool_accepts_the_alertmanager_configuration():
+    """Alertmanager loads its configuration."""
+    run(require.program("amtool"), "check-config", str(PROMETHEUS / "alertmanager" / "alertmanager.yml"))
+
+
+def as_test(alert, series, *, fires):
+    """Return one case as promtool reads it: after 30 minutes the alert fires, or it does not."""
+    return {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": f'count(ALERTS{{alertname="{alert}",alertstate="firing"}})',
+                "eval_time": "30m",
+                "exp_samples": [{"labels": "{}", "value": 1}] if fires else [],
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize("alert", CASES)
+def test_alerts_fire_when_they_should_and_only_then(alert, tmp_path):
+    """On made-up series that it is for an alert fires; on series like them it does not."""
+    firing, silent = CASES[alert]
+    cases = [as_test(alert, firing, fires=True), *(as_test(alert, series, fires=False) for series in silent)]
+    files = [str(PROMETHEUS / name) for name in ("recording-rules.yml", "alert-rules.yml")]
+    path = tmp_path / "test.yml"
+    path.write_text(yaml.safe_dump({"rule_files": files, "evaluation_interval": "1m", "tests": cases}))
+    run(require.program("promtool"), "test", "rules", str(path))
+
+
+def test_every_alert_has_cases_of_both_kinds():
+    """No alert is without a case in which it fires and one in which it must not."""
+    assert list(CASES) == [alert["alert"] for alert in ALERTS]
+    assert all(firing and silent for firing, silent in CASES.values())
+
+
+@pytest.mark.parametrize(
+    "rule", ALERTS + rules("recording-rules.yml"), ids=lambda rule: rule.get("alert", rule.get("record"))
+)
+def test_rules_ask_for_metrics_that_exist(rule):
+    """Every metric in an expression is declared by a service or recorded by a rule."""
+    assert unknown(rule["expr"]) == set()
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_every_alert_has_a_page_for_who_is_called(alert):
+    """Severity, words, and a section of docs/11-alerts.md that says what to do."""
+    assert alert["labels"]["severity"] in ("critical", "warning", "info")
+    assert alert["annotations"]["summary"]
+    assert alert["annotations"]["description"]
+    page, _, anchor = alert["annotations"]["runbook_url"].rpartition("/docs/11-alerts.md#")
+    assert page.startswith("https://")
+    assert anchor == alert["alert"].lower()
+    sections = re.findall(r"^### (\w+)$", (ROOT / "docs" / "11-alerts.md").read_text(), re.MULTILINE)
+    assert alert["alert"] in sections
+
+
+def test_the_page_of_alerts_names_no_other():
+    """docs/11-alerts.md has a section for each alert and for nothing else."""
+    sections = re.findall(r"^### (\w+)$", (ROOT / "docs" / "11-alerts.md").read_text(), re.MULTILINE)
+    assert sections == [alert["alert"] for alert in ALERTS]
+
+
+def test_both_configurations_read_the_same_parts():
+    """Compose and Kubernetes scrape the same jobs and load the same rules."""
+    compose, kubernetes = (
+        yaml.safe_load((PROMETHEUS / name).read_text()) for name in ("prometheus.yml", "kubernetes.yml")
+    )
+    for key in ("rule_files",):
+        assert compose[key] == kubernetes[key]
+    assert [job["job_name"] for job in compose["scrape_configs"]] == [
+        job["job_name"] for job in kubernetes["scrape_configs"]
+    ]
+
+
+def test_recorded_names_say_level_what_and_how():
+    """Recorded series are named level:what:how."""
+    assert all(re.fullmatch(r"(streamgauge|node|protocol|direction):[a-z_]+:[a-z0-9]+", name) for name in recorded())
