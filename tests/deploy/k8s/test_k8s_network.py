@@ -21,7 +21,7 @@ EXPECTED = {
     ("nats-headless", 4222): {"backup", "exporter", "bootstrap", "drill", "collector"},
     ("nats-headless", 8222): set(),
     ("nats-headless", 6222): {"nats"},
-    ("minio", 9000): {"backup", "bootstrap", "drill"},
+    ("minio", 9000): {"backup", "bootstrap", "drill", "minio-setup"},
     ("minio", 9001): {"nginx"},
     ("backup", 9102): {"prometheus"},
     ("exporter", 9103): {"prometheus", "nginx"},

@@ -21,7 +21,9 @@ def main() -> None:
     for name in ("upper", "work", "merged"):
         (root / name).mkdir(parents=True)
     merged = root / "merged"
-    _mount("-t", "overlay", "-o", f"lowerdir=/,upperdir={root / 'upper'},workdir={root / 'work'}", "overlay", str(merged))
+    _mount(
+        "-t", "overlay", "-o", f"lowerdir=/,upperdir={root / 'upper'},workdir={root / 'work'}", "overlay", str(merged)
+    )
     # The interpreter may lie in root's home, which an image's would not.
     (merged / "root").chmod(0o711)
     for kernel in ("dev", "proc", "sys"):

@@ -39,15 +39,19 @@ class Configuration:
             data = self.get("ConfigMap", namespace, source["configMapRef"]["name"])
             values |= {key: value.decode() for key, value in data.items()}
         for entry in container.get("env", []):
-            if "valueFrom" in entry:
-                values[entry["name"]] = fields[entry["valueFrom"]["fieldRef"]["fieldPath"]]
+            source = entry.get("valueFrom", {})
+            if "fieldRef" in source:
+                values[entry["name"]] = fields[source["fieldRef"]["fieldPath"]]
+            elif "configMapKeyRef" in source:
+                reference = source["configMapKeyRef"]
+                values[entry["name"]] = self.get("ConfigMap", namespace, reference["name"])[reference["key"]].decode()
             else:
                 values[entry["name"]] = re.sub(r"\$\((\w+)\)", lambda m: values.get(m[1], m[0]), entry.get("value", ""))
         return values
 
     def fill(self, volume: Manifest, namespace: str, folder: Path, group: int) -> None:
         """Write a configMap, secret or projected volume."""
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         if "projected" in volume:
             mode = volume["projected"].get("defaultMode", 0o644)
             for source in volume["projected"]["sources"]:
@@ -73,6 +77,6 @@ class Configuration:
 def empty(folder: Path, group: int) -> None:
     """Make a writable folder of a pod; it may be there from before (a claim, the node's own)."""
     if not folder.exists():
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         os.chown(folder, 0, group)
         folder.chmod(0o2777 if group else 0o755)

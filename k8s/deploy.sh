@@ -1,0 +1,34 @@
+#!/bin/sh
+# Puts an overlay into the cluster of the current context. `make deploy OVERLAY=dev`
+set -eu
+overlay=${1:?which overlay? one of: $(ls "$(dirname "$0")/overlays" | tr '\n' ' ')}
+cd "$(dirname "$0")/.."
+
+fail() {
+    echo "deploy: $*" >&2
+    exit 1
+}
+
+[ -d "k8s/overlays/$overlay" ] || fail "no overlay $overlay; there are: $(ls k8s/overlays | tr '\n' ' ')"
+[ -f secrets/kustomization.yaml ] || fail "no secrets yet: run \`make secrets\`"
+kubectl version >/dev/null 2>&1 || fail "no cluster answers; is the context right? \`kubectl config current-context\`"
+
+manifests=$(mktemp)
+trap 'rm -f "$manifests"' EXIT
+kubectl kustomize "k8s/overlays/$overlay" > "$manifests"
+
+# The collectors come from the nodes' addresses: with others in the policies none of them would get in.
+if grep -q '^kind: NetworkPolicy' "$manifests"; then
+    addresses=$(kubectl get nodes -o jsonpath='{.items[*].status.addresses[?(@.type=="InternalIP")].address}')
+    # shellcheck disable=SC2086 # a list of words
+    ${PYTHON:-python3} k8s/check_nodes.py "$manifests" $addresses || fail "correct k8s/overlays/$overlay/nodes.yaml"
+fi
+
+# A Job cannot be changed; these two may run again at any time.
+kubectl delete job --ignore-not-found -n streamgauge bootstrap minio-setup >/dev/null 2>&1 || true
+# By the server: a ConfigMap may be longer than the annotation that the client would keep it in.
+kubectl apply --server-side --force-conflicts -f "$manifests"
+
+echo
+echo "deployed to context $(kubectl config current-context); watch: kubectl get pods -A -l app.kubernetes.io/part-of=streamgauge -w"
+echo "the door: see docs/13-kubernetes.md; login: secrets/login.txt"
