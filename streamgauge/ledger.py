@@ -3,7 +3,7 @@
 Published every few seconds, at start and at stop:
 
     kernel_received = kernel_dropped + filtered + decoded (+ what is still in the ring)
-    decoded         = published + spooled + evicted
+    decoded         = published + spooled + evicted + crashed
 
 One record is one JSON object on ``ledger.v1.<node>``.
 """
@@ -18,7 +18,8 @@ import orjson
 from streamgauge import schema
 from streamgauge.errors import PayloadError
 
-Reason = Literal["start", "tick", "stop"]
+#: ``recovered`` goes on with, and closes, the account of a former boot: the collector's next start writes it.
+Reason = Literal["start", "tick", "stop", "recovered"]
 
 #: Seconds between two records of one interface.
 INTERVAL: Final = 5.0
@@ -52,6 +53,8 @@ class LedgerRecord:
     spooled: int = 0
     #: In batches given up because the spool was full.
     evicted: int = 0
+    #: Received, and lost when the collector was killed before they were in a batch on disk; known at the next start.
+    crashed: int = 0
     #: Rows and bytes (on the wire) behind ``published``.
     published_rows: int = 0
     published_bytes: int = 0
@@ -66,8 +69,8 @@ class LedgerRecord:
 
     @property
     def unpublished(self) -> int:
-        """Packets decoded and neither published, spooled nor evicted: always 0 unless something is wrong."""
-        return self.decoded - self.published - self.spooled - self.evicted
+        """Packets decoded and neither published, spooled, evicted nor crashed: 0 unless something is wrong."""
+        return self.decoded - self.published - self.spooled - self.evicted - self.crashed
 
     def encode(self) -> bytes:
         """Return the payload of a ledger message."""

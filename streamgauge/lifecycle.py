@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from streamgauge.errors import StreamgaugeError
 from streamgauge.logs import get
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
 _log = get("lifecycle")
+
+#: Seconds after which a task that was cancelled and still runs is cancelled again.
+_CANCEL_AGAIN: Final = 1.0
 
 
 class Component(Protocol):
@@ -69,12 +71,14 @@ def spawn(work: Coroutine[Any, Any, Any], *, name: str, failure: Failure | None 
 
 
 async def cancel(task: asyncio.Task[Any] | None) -> None:
-    """Cancel a task and wait until it is gone; its own failure was reported by ``spawn``."""
-    if task is None:
-        return
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError, Exception):
-        await task
+    """Cancel a task and wait until it is gone; its own failure was reported by ``spawn``.
+
+    It is asked again until it is: ``asyncio.wait_for`` of Python 3.11, which nats-py uses, swallows a cancellation that
+    arrives together with the result.
+    """
+    while task is not None and not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_CANCEL_AGAIN)
 
 
 async def run(

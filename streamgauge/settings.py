@@ -137,6 +137,12 @@ class CollectorSettings(HttpSettings):
     compression: Literal["none", "lz4", "zstd"] = Field("lz4", description="compression inside an Arrow payload")
     pending_bytes: int = Field(64 << 20, ge=1 << 20, description="bytes of batches held in memory while NATS is away")
     in_flight: int = Field(8, ge=1, le=256, description="batches sent and not yet acknowledged")
+    stop_timeout: Seconds = Field(15.0, le=25, description="seconds to publish what is left when told to stop")
+    spool_dir: Path | None = Field(
+        None, description="folder where batches wait on disk until they are acknowledged; none: in memory only"
+    )
+    spool_bytes: int = Field(1 << 30, ge=16 << 20, description="bytes of the spool folder; past it the oldest go")
+    spool_age: Seconds = Field(259_200.0, description="seconds after which a batch in the spool is given up")
 
     @field_validator("file")
     @classmethod
@@ -202,7 +208,10 @@ class BackupSettings(SharedWorkSettings):
     rotate_bytes: int = Field(64 << 20, ge=1 << 16, description="bytes after which an object is closed")
     rotate_rows: int = Field(1_000_000, ge=1, description="rows after which an object is closed")
     rotate_seconds: Seconds = Field(60.0, description="seconds after which an object is closed: the recovery point")
-    row_group_rows: int = Field(262_144, ge=1024, description="rows of a Parquet row group")
+    row_group_rows: int = Field(1 << 20, ge=1024, description="rows of a Parquet row group")
+    order: Literal["flow", "time"] = Field(
+        "flow", description="rows of an object by flow and then time (a third smaller), or all by time"
+    )
     compression_level: int = Field(1, ge=1, le=22, description="zstd level at rest")
     retention_days: int = Field(0, ge=0, description="days after which objects expire; 0: never")
     ack_wait: Seconds = Field(120.0, description="seconds after which JetStream delivers an unacknowledged batch again")

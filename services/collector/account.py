@@ -36,6 +36,8 @@ class Totals:
     published_messages: int = 0
     evicted: int = 0
     evicted_messages: int = 0
+    #: Lost with a former process before they were on disk; of a former boot only.
+    crashed: int = 0
 
     @property
     def malformed(self) -> int:
@@ -51,9 +53,10 @@ class Totals:
 class Account:
     """Moves packets from one count to the next, each move at once: a reader sees each packet exactly once."""
 
-    def __init__(self) -> None:
+    def __init__(self, totals: Totals | None = None) -> None:
+        """Begin at zero, or where a former boot ended."""
         self._lock = threading.Lock()
-        self._totals = Totals()
+        self._totals = totals or Totals()
 
     def totals(self) -> Totals:
         """Return a consistent copy."""

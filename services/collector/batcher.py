@@ -46,8 +46,8 @@ class Message:
     subject: str
     payload: bytes
     envelope: Envelope
-    #: Monotonic seconds when the batch closed.
-    closed_at: float = field(default_factory=time.monotonic, compare=False)
+    #: Seconds since 1970 when the batch closed.
+    closed_at: float = field(default_factory=time.time, compare=False)
 
     @property
     def size(self) -> int:

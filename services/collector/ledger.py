@@ -1,4 +1,4 @@
-"""Writes the ledger: one record at start, every few seconds, and at the end."""
+"""Writes the ledger: one record at start, every few seconds, and at the end; and closes that of former boots."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from streamgauge.lifecycle import Failure, cancel, spawn
 from streamgauge.logs import Sampled, get
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from services.collector.account import Account
     from services.collector.link import Link
     from services.collector.pending import Pending
     from services.collector.sources import Source
+    from services.collector.spool import Spool
     from streamgauge.bus import Bus
     from streamgauge.ledger import Reason
 
@@ -42,6 +45,8 @@ class LedgerWriter:
         account: Account,
         source: Source,
         pending: Pending,
+        spool: Spool,
+        sequence: Callable[[], int],
         failure: Failure,
     ) -> None:
         self._node = node
@@ -51,6 +56,8 @@ class LedgerWriter:
         self._account = account
         self._source = source
         self._pending = pending
+        self._spool = spool
+        self._sequence = sequence
         self._failure = failure
         self._task: asyncio.Task[None] | None = None
         self._sampled = Sampled(_log)
@@ -69,11 +76,15 @@ class LedgerWriter:
             async with asyncio.timeout(_STOP_TIMEOUT):
                 while True:
                     await self._link.wait()
-                    if await self._write("stop"):
-                        return
+                    if await self._write(self.record("stop")):
+                        break
                     await asyncio.sleep(_RETRY_PAUSE)
+                await self._write_former()
         except TimeoutError:
             _log.error("the last ledger record could not be written")
+            return
+        if not self._account.totals().spooled:
+            await self._spool.forget(self._boot)
 
     def record(self, reason: Reason) -> LedgerRecord:
         """Return the account as it stands. Decoded is read before received, so that it never exceeds it."""
@@ -94,19 +105,29 @@ class LedgerWriter:
             evicted=totals.evicted,
             published_rows=totals.published_rows,
             published_bytes=totals.published_bytes,
-            sequence=self._pending.settled,
+            sequence=self._pending.settled(self._boot, self._sequence()),
         )
 
     async def _run(self) -> None:
         reason: Reason = "start"
         while True:
             await self._link.wait()
-            if await self._write(reason):
+            if await self._write(self.record(reason)):
                 reason = "tick"
+            await self._write_former()
             await asyncio.sleep(INTERVAL)
 
-    async def _write(self, reason: Reason) -> bool:
-        record = self.record(reason)
+    async def _write_former(self) -> None:
+        """Go on with the accounts of former boots, and close those whose messages are all settled."""
+        for boot, book in list(self._spool.books.items()):
+            if book.leftover is None:
+                continue
+            totals = book.account.totals()
+            settled = self._pending.settled(boot, book.leftover.sequence)
+            if await self._write(book.leftover.record(totals, settled=settled)) and not totals.spooled:
+                await self._spool.forget(boot)
+
+    async def _write(self, record: LedgerRecord) -> bool:
         try:
             await self._bus.jetstream.publish(
                 subjects.ledger(record.node),

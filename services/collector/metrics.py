@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from streamgauge.metrics import Metrics
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from services.collector.account import Account
     from services.collector.pending import Pending
     from services.collector.sources import Source
+    from services.collector.spool import Spool
     from streamgauge.settings import CollectorSettings
 
 #: Seconds from the closing of a batch to its acknowledgement.
@@ -46,6 +48,11 @@ class CollectorMetrics:
         self._retries = counter("publish_retries_total", "Batches sent again, by reason.", "reason")
         self._disconnects = counter("nats_disconnects_total", "Connections to NATS that were lost.")
         self._pending_bytes = gauge("pending_bytes", "Bytes of batches that wait for their acknowledgement.")
+        self._pending_memory = gauge("pending_memory_bytes", "Bytes of these that are in memory.")
+        self._pending_age = gauge("pending_oldest_seconds", "Age of the oldest batch that waits.")
+        self._spool_errors = counter("spool_errors_total", "Writes that the disk of the spool refused.")
+        self._spool_syncs = counter("spool_syncs_total", "Times the spool was put on disk.")
+        self._spool_torn = counter("spool_torn_bytes_total", "Bytes of records a crash cut short, found at start.")
         self._pending_batches = gauge("pending_batches", "Batches that wait for their acknowledgement.")
         self._pending_packets = gauge("pending_packets", "Packets decoded and not yet acknowledged.")
         self._in_flight = gauge("publish_in_flight", "Batches sent and not yet acknowledged.")
@@ -55,20 +62,28 @@ class CollectorMetrics:
         for reason in RETRY_REASONS:
             self._retries.set(0, reason)
 
-    def follow(self, account: Account, source: Source, pending: Pending, disconnects: Callable[[], int]) -> None:
+    def follow(
+        self, account: Account, source: Source, pending: Pending, spool: Spool, disconnects: Callable[[], int]
+    ) -> None:
         """Publish the totals of these parts at each scrape."""
-        self.registry.before_scrape(lambda: self._publish(account, source, pending, disconnects()))
+
+        def publish() -> None:
+            self._publish_capture(account, source)
+            self._publish_queue(pending, spool)
+            self._disconnects.set(disconnects())
+
+        self.registry.before_scrape(publish)
 
     def acknowledged(self, payload_bytes: int, latency: float) -> None:
         """One batch was acknowledged, ``latency`` seconds after it closed."""
         self._payload_bytes.add(payload_bytes)
-        self._latency.observe(latency)
+        self._latency.observe(max(0.0, latency))
 
     def retried(self, reason: str) -> None:
         """One batch has to be sent again."""
         self._retries.add(1, reason)
 
-    def _publish(self, account: Account, source: Source, pending: Pending, disconnects: int) -> None:
+    def _publish_capture(self, account: Account, source: Source) -> None:
         totals = account.totals()
         counts = source.counts()
         self._received.set(counts.received)
@@ -82,8 +97,16 @@ class CollectorMetrics:
         self._published_rows.set(totals.published_rows)
         self._published_bytes.set(totals.published_bytes)
         self._published_batches.set(totals.published_messages)
-        self._disconnects.set(disconnects)
-        self._pending_bytes.set(pending.bytes)
-        self._pending_batches.set(len(pending))
         self._pending_packets.set(totals.spooled)
+
+    def _publish_queue(self, pending: Pending, spool: Spool) -> None:
+        oldest = pending.oldest
+        self._pending_bytes.set(pending.bytes)
+        self._pending_memory.set(pending.in_memory)
+        self._pending_batches.set(len(pending))
+        self._pending_age.set(0.0 if oldest is None else max(0.0, time.time() - oldest))
         self._in_flight.set(pending.attempted)
+        self._spool_errors.set(spool.errors)
+        self._spool_syncs.set(spool.syncs)
+        self._spool_torn.set(spool.torn)
+        self._lost.set(spool.crashed, "collector", "crashed")

@@ -1,4 +1,4 @@
-"""Publishes messages to JetStream and keeps each until it is acknowledged.
+"""Publishes messages to JetStream and keeps each, in memory and in the spool, until it is acknowledged.
 
 The whole policy: take up to ``in_flight`` messages from the head of the queue, send them in order, wait for all their
 acknowledgements, forget those acknowledged, begin again. Whatever else happens to a message (no acknowledgement in
@@ -17,6 +17,7 @@ from nats.errors import ConnectionClosedError, MaxPayloadError, OutboundBufferLi
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError, NoStreamResponseError
 
+from services.collector.pending import entry_of
 from streamgauge.errors import BusError
 from streamgauge.lifecycle import Failure, cancel, spawn
 from streamgauge.logs import Sampled, get
@@ -28,16 +29,14 @@ if TYPE_CHECKING:
     from services.collector.batcher import Message
     from services.collector.link import Link
     from services.collector.metrics import CollectorMetrics
-    from services.collector.pending import Pending
+    from services.collector.pending import Entry, Pending
+    from services.collector.spool import Book, Spool
     from streamgauge.bus import Bus
 
 _log = get("publisher")
 
 #: Seconds before a failed round is repeated: doubled from the first to the second.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-
-#: Seconds that publishing what is left may take when the service stops.
-STOP_TIMEOUT: Final = 15.0
 
 _HINTS: Final = {
     "no_stream": "no stream takes this subject; it will be looked up, or created where that is allowed",
@@ -53,22 +52,29 @@ class Publisher:
         bus: Bus,
         link: Link,
         pending: Pending,
+        spool: Spool,
         account: Account,
         metrics: CollectorMetrics,
         failure: Failure,
         *,
         live: bool,
         ack_timeout: float,
+        stop_timeout: float,
     ) -> None:
-        """Set up a publisher; ``live`` chooses what a full queue does: evict the oldest, or make ``accept`` wait."""
+        """Set up a publisher; timeouts are in seconds.
+
+        ``live`` chooses what a full queue does: evict the oldest, or make ``accept`` wait.
+        """
         self._bus = bus
         self._link = link
         self._pending = pending
+        self._spool = spool
         self._account = account
         self._metrics = metrics
         self._failure = failure
         self._live = live
         self._ack_timeout = ack_timeout
+        self._stop_timeout = stop_timeout
         self._task: asyncio.Task[None] | None = None
         self._sampled = Sampled(_log)
         self._work = asyncio.Event()
@@ -78,24 +84,26 @@ class Publisher:
         self._empty.set()
 
     async def start(self) -> None:
-        """Begin to publish what is accepted."""
+        """Begin to publish: what former boots left in the spool first, then what is accepted."""
+        self._pending.add(self._spool.left)
+        self._wake()
         self._task = spawn(self._run(), name="publisher", failure=self._failure)
 
     async def stop(self) -> None:
-        """Publish what is left, for a while; what then remains is counted as evicted and told."""
+        """Publish what is left, for a while; then what is in the spool stays there, and the rest is lost and told."""
         self.give_way()
         try:
-            await asyncio.wait_for(self._empty.wait(), STOP_TIMEOUT)
+            async with asyncio.timeout(self._stop_timeout):
+                await self._empty.wait()
         except TimeoutError:
             left = self._pending.abandon()
-            self._count_evicted(left)
-            packets = sum(message.envelope.packets for message in left)
-            self._failure.set(
-                BusError(
-                    f"{packets} packets in {len(left)} batches were not acknowledged by NATS and are lost: "
-                    f"{self._link.trouble or 'it was too slow'}"
-                )
-            )
+            lost = [entry for entry in left if entry.location is None]
+            kept = len(left) - len(lost)
+            if kept:
+                _log.warning("batches stay in the spool until the next start", batches=kept)
+            if lost:
+                await self._give_up(lost)
+                self._failure.set(BusError(self._obituary(lost)))
         finally:
             await cancel(self._task)
 
@@ -103,10 +111,11 @@ class Publisher:
         """Take messages over; waits for room unless the source is live, which evicts the oldest instead."""
         if not self._live:
             await self._room.wait()
-        self._pending.add(messages)
+        locations = await self._spool.append(messages)
+        self._pending.add([entry_of(*pair) for pair in zip(messages, locations, strict=True)])
         self._account.accepted(messages)
         if self._live:
-            self._evict()
+            await self._evict()
         self._wake()
 
     async def drained(self) -> None:
@@ -118,17 +127,26 @@ class Publisher:
         self._live = True
         self._room.set()
 
-    def _evict(self) -> None:
-        evicted = self._pending.evict()
+    async def _evict(self) -> None:
+        evicted = self._pending.evict(time.time())
         if evicted:
-            self._count_evicted(evicted)
+            await self._give_up(evicted)
             self._sampled.warning(
-                "pending buffer full: oldest batches evicted", batches=len(evicted), bytes=self._pending.bytes
+                "no more room: oldest batches evicted", batches=len(evicted), bytes=self._pending.bytes
             )
 
-    def _count_evicted(self, messages: Sequence[Message]) -> None:
-        for message in messages:
-            self._account.evicted(message.envelope)
+    async def _give_up(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._book(entry).account.evicted(entry.envelope)
+        await self._spool.evicted(entries)
+
+    def _obituary(self, lost: Sequence[Entry]) -> str:
+        packets = sum(entry.envelope.packets for entry in lost)
+        reason = self._link.trouble or "it was too slow"
+        return f"{packets} packets in {len(lost)} batches were not acknowledged by NATS and are lost: {reason}"
+
+    def _book(self, entry: Entry) -> Book:
+        return self._spool.books[entry.envelope.boot]
 
     def _wake(self) -> None:
         """Let the waiting parts see how full the queue is."""
@@ -155,39 +173,59 @@ class Publisher:
 
     async def _round(self) -> bool:
         """Send one window; return whether every message of it was acknowledged."""
-        window = self._pending.window()
-        sends = [spawn(self._send(message), name="publish") for message in window]
+        window = await self._loaded(self._pending.window())
+        sends = [spawn(self._send(entry), name="publish") for entry in window]
         try:
             acknowledged = await asyncio.gather(*sends)
         finally:
             for send in sends:
                 send.cancel()
-        now = time.monotonic()
-        stored = [message for message, good in zip(window, acknowledged, strict=True) if good]
-        self._pending.acknowledge({message.envelope.message_id for message in stored})
-        for message in stored:
-            self._account.published(message.envelope)
-            self._metrics.acknowledged(len(message.payload), now - message.closed_at)
+        stored = [entry for entry, good in zip(window, acknowledged, strict=True) if good]
+        self._pending.settle(stored)
+        for entry in stored:
+            self._book(entry).account.published(entry.envelope)
+            self._metrics.acknowledged(len(entry.payload or b""), time.time() - entry.closed_at)
+        await self._spool.done(stored)
         self._wake()
-        return all(acknowledged)
+        return len(stored) == len(window)
 
-    async def _send(self, message: Message) -> bool:
+    async def _loaded(self, window: Sequence[Entry]) -> list[Entry]:
+        """Return the messages with their payloads, read back from the spool where they are no longer in memory."""
+        loaded, gone = [], []
+        for entry in window:
+            try:
+                if entry.payload is None:
+                    self._pending.load(entry, await self._spool.read(entry))
+                loaded.append(entry)
+            except EOFError as error:
+                gone.append(entry)
+                _log.error("a batch is gone from the spool", sequence=entry.envelope.sequence, error=str(error))
+            except OSError as error:
+                self._sampled.warning("the spool cannot be read, will be tried again", error=str(error))
+                break
+        if gone:
+            self._pending.settle(gone)
+            await self._give_up(gone)
+        return loaded
+
+    async def _send(self, entry: Entry) -> bool:
         """Publish one message; return whether the server says that it is stored."""
+        assert entry.payload is not None
         try:
             # nats-py's own timeout covers the answer, not the sending, which may wait on a full socket.
             async with asyncio.timeout(self._ack_timeout * 2):
                 await self._bus.jetstream.publish(
-                    message.subject,
-                    message.payload,
+                    entry.subject,
+                    entry.payload,
                     timeout=self._ack_timeout,
-                    headers=message.envelope.headers(),
+                    headers=entry.envelope.headers(),
                 )
         except (NatsError, BusError, TimeoutError, OSError) as error:
-            self._failed(message, error)
+            self._failed(entry, error)
             return False
         return True
 
-    def _failed(self, message: Message, error: Exception) -> None:
+    def _failed(self, entry: Entry, error: Exception) -> None:
         reason = reason_of(error)
         self._metrics.retried(reason)
         if reason == "no_stream":
@@ -195,8 +233,8 @@ class Publisher:
         hint = _HINTS.get(reason)
         self._sampled.warning(
             f"batch not acknowledged, will be sent again: {reason}",
-            subject=message.subject,
-            sequence=message.envelope.sequence,
+            subject=entry.subject,
+            sequence=entry.envelope.sequence,
             error=str(error) or type(error).__name__,
             **({"hint": hint} if hint else {}),
         )

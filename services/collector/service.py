@@ -15,6 +15,7 @@ from services.collector.link import Link
 from services.collector.metrics import CollectorMetrics
 from services.collector.pending import Pending
 from services.collector.publisher import Publisher
+from services.collector.spool import Spool, bound_bytes
 from streamgauge import lifecycle
 from streamgauge.bus import Bus
 from streamgauge.http import HttpServer
@@ -37,16 +38,25 @@ class Collector:
         self.metrics = CollectorMetrics(collector, self.boot, self.source.interface)
         self.bus = Bus(nats, "collector")
         self.link = Link(self.bus, self.failure)
-        self.pending = Pending(bound_bytes=collector.pending_bytes, in_flight=collector.in_flight)
+        self.pending = pending_of(collector)
+        self.spool = Spool(collector, self.boot, self.account, self.failure, record=lambda: self.ledger.record("tick"))
+        self.batcher = Batcher(
+            collector,
+            self.boot,
+            interface=self.source.interface,
+            largest_payload=lambda: self.bus.max_payload,
+        )
         self.publisher = Publisher(
             self.bus,
             self.link,
             self.pending,
+            self.spool,
             self.account,
             self.metrics,
             self.failure,
             live=self.source.live,
             ack_timeout=nats.connect_timeout,
+            stop_timeout=collector.stop_timeout,
         )
         self.ledger = LedgerWriter(
             collector.node,
@@ -56,24 +66,21 @@ class Collector:
             account=self.account,
             source=self.source,
             pending=self.pending,
+            spool=self.spool,
+            sequence=lambda: self.batcher.sequence,
             failure=self.failure,
         )
         self.capture = Capture(
             collector,
             source=self.source,
-            batcher=Batcher(
-                collector,
-                self.boot,
-                interface=self.source.interface,
-                largest_payload=lambda: self.bus.max_payload,
-            ),
+            batcher=self.batcher,
             publisher=self.publisher,
             account=self.account,
             failure=self.failure,
             finished=self.finished,
         )
         self.http = HttpServer(collector, self.metrics.registry, self.failure, ready=self.not_ready)
-        self.metrics.follow(self.account, self.source, self.pending, lambda: self.bus.disconnects)
+        self.metrics.follow(self.account, self.source, self.pending, self.spool, lambda: self.bus.disconnects)
 
     def not_ready(self) -> str | None:
         """Return why the collector is not ready, None if it is."""
@@ -84,13 +91,25 @@ class Collector:
     async def run(self) -> None:
         """Run until told to stop, or until the source has ended and everything is published.
 
-        Stopped in reverse: the capture is drained first, then the publisher, then the ledger says the last word.
+        Stopped in reverse: the capture is drained first, then the publisher; the ledger says the last word.
         """
         await lifecycle.run(
-            [self.http, self.link, self.ledger, self.publisher, self.capture],
+            [self.http, self.link, self.spool, self.ledger, self.publisher, self.capture],
             failure=self.failure,
             finished=self.finished,
         )
+
+
+def pending_of(collector: CollectorSettings) -> Pending:
+    """Return the queue of pending messages with its bounds: those of the disk if there is a spool, else of memory."""
+    if collector.spool_dir is None:
+        return Pending(bound_bytes=collector.pending_bytes, in_flight=collector.in_flight)
+    return Pending(
+        bound_bytes=bound_bytes(collector.spool_bytes),
+        memory_bytes=collector.pending_bytes,
+        bound_age=collector.spool_age,
+        in_flight=collector.in_flight,
+    )
 
 
 async def check(settings: Settings) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import nats
+
 from streamgauge import codec
 from streamgauge.ledger import LedgerRecord
 from streamgauge.subjects import Envelope

@@ -27,7 +27,7 @@ COMPARED = ("bytes", "captured_bytes", "payload_bytes", "eth_type", "vlan", "src
 
 
 def captured(collector, count):
-    eventually_sync(lambda: collector.metric("capture_packets_total") >= count, within=30)
+    eventually_sync(lambda: collector.metric("capture_packets_total") >= count, within=90)
 
 
 async def test_sent_is_captured_is_published(nats_server, scratch, wire):
@@ -61,7 +61,7 @@ async def test_live_rows_equal_the_rows_of_a_file(nats_server, scratch, wire, so
         if source == "ring":
             collector.await_event("capturing")
         else:
-            eventually_sync(lambda: send_and_see(collector, wire), within=30)
+            eventually_sync(lambda: send_and_see(collector, wire), within=90)
         before = collector.metric("capture_packets_total")
         send_frames(wire.there, frames, namespace=wire.namespace)
         captured(collector, before + len(frames))

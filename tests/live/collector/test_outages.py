@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import nats
 import pytest
 
-import nats
 from streamgauge.embedded import NatsServer, free_ports
 from tests.live.collector.collecting import CollectorProcess, frame, send_udp, stored, write_pcap
 from tests.support import require
@@ -35,9 +35,9 @@ async def test_a_restart_of_nats_loses_and_doubles_nothing(nats_server, scratch,
         scratch, nats_url=nats_server.url, source="file", file=trace, file_pace="recorded", batch_rows=512
     ) as collector:
         collector.await_event("stream found")
-        eventually_sync(lambda: collector.metric("published_packets_total") > 10_000, within=30)
+        eventually_sync(lambda: collector.metric("published_packets_total") > 10_000, within=90)
         getattr(nats_server, end)()
-        eventually_sync(lambda: collector.metric("pending_batches") > 20, within=30)
+        eventually_sync(lambda: collector.metric("pending_batches") > 20, within=90)
         ready = collector.get("/readyz")
         nats_server.start()
 
@@ -71,11 +71,11 @@ async def test_a_stream_deleted_meanwhile_is_made_anew(nats_server, scratch, tra
     with CollectorProcess(
         scratch, nats_url=nats_server.url, source="file", file=trace, file_pace="recorded", batch_rows=512
     ) as collector:
-        eventually_sync(lambda: collector.metric("published_packets_total") > 10_000, within=30)
+        eventually_sync(lambda: collector.metric("published_packets_total") > 10_000, within=90)
         client = await nats.connect(nats_server.url)
         await client.jetstream().delete_stream("TRAFFIC")
         await client.close()
-        await eventually(lambda: collector.metric("publish_retries_total", reason="no_stream") > 0, within=30)
+        await eventually(lambda: collector.metric("publish_retries_total", reason="no_stream") > 0, within=90)
 
         assert collector.wait() == 0
     found = await stored(nats_server.url)
@@ -106,7 +106,7 @@ async def test_a_pending_bound_evicts_the_oldest_and_counts_them(scratch):
             sent += 100
         eventually_sync(lambda: collector.metric("capture_packets_total") == sent)
         with server:
-            eventually_sync(lambda: collector.metric("pending_packets") == 0, within=30)
+            eventually_sync(lambda: collector.metric("pending_packets") == 0, within=90)
             evicted = collector.metric("lost_packets_total", reason="evicted")
             assert collector.stop() == 0
             found = await stored(server.url)

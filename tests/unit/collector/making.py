@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 
 from services.collector.batcher import Message
+from services.collector.pending import Entry
+from services.collector.spool_records import Location
 from streamgauge.decode import Decoder
 from streamgauge.rows import Rows
 from streamgauge.subjects import Envelope
@@ -42,6 +45,13 @@ def message(sequence: int, payload: bytes = b"payload", packets: int = 1) -> Mes
         last_time=2,
     )
     return Message("traffic.v1.node-a.tcp", payload, envelope)
+
+
+def entry(sequence: int, *, spooled: bool = False, boot: str = "boot-1", closed_at: float = 0.0) -> Entry:
+    """Return the queue entry of a message, on disk as well if ``spooled``."""
+    of = message(sequence)
+    where = Location(0, 100 * sequence, 7) if spooled else None
+    return Entry(of.subject, replace(of.envelope, boot=boot), of.size, of.payload, where, closed_at)
 
 
 def ring_block(frames: list[bytes], *, size: int = 1 << 16, tags: dict[int, tuple[int, int]] | None = None, **header):

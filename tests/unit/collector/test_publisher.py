@@ -16,10 +16,10 @@ from services.collector.batcher import HEADER_BYTES
 from services.collector.metrics import RETRY_REASONS, CollectorMetrics
 from services.collector.pending import Pending
 from services.collector.publisher import Publisher, reason_of
+from services.collector.spool import Spool
 from streamgauge.errors import BusError
 from streamgauge.lifecycle import Failure
 from streamgauge.settings import CollectorSettings
-from tests.support.waiting import eventually
 from tests.unit.collector.making import message
 
 SIZE = HEADER_BYTES + 7
@@ -74,16 +74,20 @@ class Bench:
     def __init__(self, *, live=True, bound_bytes=1 << 20, in_flight=3):
         self.stream, self.link, self.account, self.failure = FakeStream(), FakeLink(), Account(), Failure()
         self.pending = Pending(bound_bytes=bound_bytes, in_flight=in_flight)
-        self.metrics = CollectorMetrics(CollectorSettings(node="node-a"), "boot-1", "eth0")
+        settings = CollectorSettings(node="node-a")
+        self.spool = Spool(settings, "boot-1", self.account, self.failure, record=lambda: None)
+        self.metrics = CollectorMetrics(settings, "boot-1", "eth0")
         self.publisher = Publisher(
             self.stream,
             self.link,
             self.pending,
+            self.spool,
             self.account,
             self.metrics,
             self.failure,
             live=live,
             ack_timeout=0.05,
+            stop_timeout=0.2,
         )
 
     async def accept(self, *numbers):
@@ -95,7 +99,6 @@ class Bench:
 async def _bench(monkeypatch):
     monkeypatch.setattr(publisher_module, "_SHORTEST_PAUSE", 0.001)
     monkeypatch.setattr(publisher_module, "_LONGEST_PAUSE", 0.002)
-    monkeypatch.setattr(publisher_module, "STOP_TIMEOUT", 0.2)
     bench = Bench()
     await bench.publisher.start()
     yield bench
@@ -113,7 +116,7 @@ async def test_messages_are_sent_in_order_once(bench):
 
     assert bench.stream.sent == ids(1, 2, 3, 4, 5)
     totals = bench.account.totals()
-    assert (totals.published, totals.published_messages, totals.spooled, bench.pending.settled) == (5, 5, 0, 5)
+    assert (totals.published, totals.published_messages, totals.spooled) == (5, 5, 0)
 
 
 @pytest.mark.parametrize(
@@ -210,9 +213,8 @@ async def test_a_file_waits_for_room():
     await bench.publisher.stop()
 
 
-async def test_what_is_left_at_the_end_is_counted_and_told(monkeypatch):
+async def test_what_is_left_at_the_end_is_counted_and_told():
     """If NATS stays away until the service must end, the loss is counted and is the service's error."""
-    monkeypatch.setattr(publisher_module, "STOP_TIMEOUT", 0.01)
     bench = Bench()
     bench.link.up.clear()
     await bench.publisher.start()
@@ -233,4 +235,4 @@ async def test_stop_publishes_what_is_left():
 
     assert bench.stream.stored == ids(1, 2, 3, 4)
     assert bench.failure.error is None
-    await eventually(lambda: bench.pending.settled == 4)
+    assert len(bench.pending) == 0

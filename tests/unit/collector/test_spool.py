@@ -1,0 +1,282 @@
+"""The spool: what it keeps through a restart, what it removes, what it does when the disk refuses."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from services.collector import boot_log
+from services.collector.account import Account
+from services.collector.pending import entry_of
+from services.collector.spool import Spool, bound_bytes, segment_bytes
+from streamgauge.errors import ConfigurationError
+from streamgauge.ledger import LedgerRecord
+from streamgauge.lifecycle import Failure
+from streamgauge.settings import CollectorSettings
+from tests.unit.collector.making import message
+
+
+class Desk:
+    """A spool and an account of one boot."""
+
+    def __init__(self, folder, boot="boot-1", *, received=None):
+        self.account, self.failure, self.boot = Account(), Failure(), boot
+        settings = CollectorSettings(spool_dir=folder, spool_bytes=16 << 20)
+        self.received = received
+        self.spool = Spool(settings, boot, self.account, self.failure, record=self.record)
+
+    def record(self):
+        totals = self.account.totals()
+        return LedgerRecord(
+            node="node-a",
+            boot=self.boot,
+            interface="eth0",
+            time=1,
+            reason="tick",
+            kernel_received=totals.decoded if self.received is None else self.received,
+            decoded=totals.decoded,
+            published=totals.published,
+            spooled=totals.spooled,
+            evicted=totals.evicted,
+        )
+
+    async def append(self, *sequences, payload=b"payload"):
+        messages = [message(n, payload) for n in sequences]
+        self.account.decoded(len(messages))
+        locations = await self.spool.append(messages)
+        self.account.accepted(messages)
+        return [entry_of(*pair) for pair in zip(messages, locations, strict=True)]
+
+    async def done(self, entries):
+        for entry in entries:
+            self.account.published(entry.envelope)
+        await self.spool.done(entries)
+
+    def files(self):
+        return sorted(self.spool._folder.rglob("*.spool"))
+
+
+async def crash(desk):
+    """Leave a spool as a killed process would: nothing more is written, the lock goes."""
+    desk.spool._task.cancel()
+    for book in desk.spool.books.values():
+        if book.log is not None and book.log._handle is not None:
+            await book.log._handle.close()
+    desk.spool._lock.close()
+
+
+async def restarted(folder, boot="boot-2"):
+    desk = Desk(folder, boot)
+    await desk.spool.start()
+    return desk
+
+
+async def test_what_was_not_acknowledged_is_there_after_a_crash(tmp_path):
+    """The next start finds the messages without acknowledgement, in order, with their own boot and sequence."""
+    first = Desk(tmp_path)
+    await first.spool.start()
+    entries = await first.append(1, 2, 3, 4, payload=b"of the first boot")
+    await first.done([entries[0], entries[2]])
+    await crash(first)
+    second = await restarted(tmp_path)
+
+    assert [entry.envelope.message_id for entry in second.spool.left] == ["node-a/boot-1/2", "node-a/boot-1/4"]
+    assert all(entry.payload is None and entry.may_be_stored for entry in second.spool.left)
+    assert await second.spool.read(second.spool.left[0]) == b"of the first boot"
+    totals = second.spool.books["boot-1"].account.totals()
+    assert (totals.decoded, totals.published, totals.pending, totals.crashed) == (4, 2, 2, 0)
+    await second.spool.stop()
+
+
+async def test_two_crashes_lose_nothing(tmp_path):
+    """What a second process acknowledged of a first one's messages is known to the third."""
+    first = Desk(tmp_path)
+    await first.spool.start()
+    await first.append(1, 2, 3)
+    await crash(first)
+    second = await restarted(tmp_path)
+    left = second.spool.left
+    second.spool.books["boot-1"].account.published(left[0].envelope)
+    await second.spool.done(left[:1])
+    await second.append(1)
+    await crash(second)
+    third = await restarted(tmp_path, "boot-3")
+
+    ids = [entry.envelope.message_id for entry in third.spool.left]
+    assert ids == ["node-a/boot-1/2", "node-a/boot-1/3", "node-a/boot-1/1"]
+    assert third.spool.books["boot-1"].account.totals().published == 1
+    await third.spool.stop()
+
+
+async def test_packets_that_went_down_with_the_process_are_counted(tmp_path):
+    """What the last account says was received, and no batch holds, is the loss of the crash."""
+    first = Desk(tmp_path, received=10)
+    await first.spool.start()
+    first.account.decoded(3)
+    await first.append(1, 2)
+    await crash(first)
+    second = await restarted(tmp_path)
+    book = second.spool.books["boot-1"]
+    record = book.leftover.record(book.account.totals(), settled=0)
+
+    assert second.spool.crashed == 8
+    assert (record.reason, record.kernel_received, record.decoded, record.crashed) == ("recovered", 10, 10, 8)
+    assert (record.spooled, record.published, record.unpublished, record.undecoded) == (2, 0, 0, 0)
+    await second.spool.stop()
+
+
+async def test_a_torn_tail_is_cut_and_counted(tmp_path):
+    """A record that the crash cut short is left out; its bytes are counted, and the messages before it are there."""
+    first = Desk(tmp_path)
+    await first.spool.start()
+    await first.append(1)
+    (path,) = first.files()
+    whole = path.stat().st_size
+    await first.append(2)
+    await crash(first)
+    with path.open("r+b") as file:
+        file.truncate(whole + 20)
+    second = await restarted(tmp_path)
+
+    assert [entry.envelope.sequence for entry in second.spool.left] == [1]
+    assert second.spool.torn == 20
+    await second.spool.stop()
+
+
+async def test_files_go_when_their_messages_are_acknowledged(tmp_path, monkeypatch):
+    """A full file is removed once all its messages, and those before them, are settled; disk use stays bounded."""
+    desk = Desk(tmp_path)
+    await desk.spool.start()
+    seen = []
+    for sequence in range(1, 41):
+        entries = await desk.append(sequence, payload=bytes(200_000))
+        await desk.done(entries)
+        seen.append(len(desk.files()))
+
+    assert max(seen) <= 2
+    late = await desk.append(41, payload=bytes(3_000_000))
+    await desk.done(await desk.append(42, 43, payload=bytes(3_000_000)))
+    assert late[0].location.segment in {int(path.stem) for path in desk.files()}
+    await desk.spool.stop()
+
+
+async def test_nothing_is_read_from_disk_while_acknowledgements_flow(tmp_path, monkeypatch):
+    """Payloads are published from memory: the read path is not used."""
+    desk = Desk(tmp_path)
+    await desk.spool.start()
+
+    async def read(*_arguments):
+        raise AssertionError("read")
+
+    monkeypatch.setattr(boot_log.BootLog, "read", read)
+    entries = await desk.append(1, 2, 3)
+    await desk.done(entries)
+
+    assert all(entry.payload is not None for entry in entries)
+    await desk.spool.stop()
+
+
+async def test_a_closed_boot_leaves_nothing(tmp_path):
+    """When a boot's account is closed its folder goes; only the lock is left."""
+    desk = Desk(tmp_path)
+    await desk.spool.start()
+    await desk.done(await desk.append(1))
+    await desk.spool.forget("boot-1")
+    await desk.spool.stop()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+async def test_a_disk_that_refuses_is_counted_and_tried_again(tmp_path, monkeypatch):
+    """On a full disk messages live in memory and the error is counted; later ones are spooled again."""
+    desk = Desk(tmp_path)
+    await desk.spool.start()
+    await desk.append(1)
+    write = boot_log.BootLog._write
+
+    async def refuse(self, chunk):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(boot_log.BootLog, "_write", refuse)
+    (second,) = await desk.append(2)
+    assert second.location is None
+    assert second.payload == b"payload"
+    assert desk.spool.errors == 1
+    monkeypatch.setattr(boot_log.BootLog, "_write", write)
+    monkeypatch.setattr(desk.spool, "_not_before", 0.0)
+    (third,) = await desk.append(3)
+
+    assert third.location is not None
+    await desk.done([second, third])
+    await desk.spool.stop()
+
+
+async def test_a_half_written_piece_is_taken_back(tmp_path):
+    """A write that fails in the middle leaves no half record between whole ones."""
+    desk = Desk(tmp_path)
+    await desk.spool.start()
+    await desk.append(1)
+    log = desk.spool.books["boot-1"].log
+    handle = log._handle
+
+    class Half:
+        """A file that takes half of what it is given, then nothing."""
+
+        def __init__(self):
+            self.calls = 0
+
+        async def write(self, view):
+            self.calls += 1
+            if self.calls > 1:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return await handle.write(bytes(view[: len(view) // 2]))
+
+        def __getattr__(self, name):
+            return getattr(handle, name)
+
+    log._handle = Half()
+    assert (await desk.append(2))[0].location is None
+    log._handle = handle
+    desk.spool._not_before = 0.0
+    await desk.append(3)
+    await crash(desk)
+    second = await restarted(tmp_path)
+
+    assert [entry.envelope.sequence for entry in second.spool.left] == [1, 3]
+    assert second.spool.torn == 0
+    await second.spool.stop()
+
+
+async def test_one_collector_a_folder(tmp_path):
+    """A second collector on the same folder is refused with the reason."""
+    desk = Desk(tmp_path)
+    await desk.spool.start()
+    with pytest.raises(ConfigurationError, match="another collector uses it"):
+        await Desk(tmp_path, "boot-2").spool.start()
+    await desk.spool.stop()
+
+
+async def test_a_folder_that_cannot_be_used(tmp_path):
+    """A path that is no folder is a fault of the configuration."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ConfigurationError, match=r"STREAMGAUGE_COLLECTOR_SPOOL_DIR=.*cannot be used"):
+        await Desk(tmp_path / "file").spool.start()
+
+
+async def test_without_a_folder_nothing_is_written(tmp_path):
+    """No folder, no files: messages are in memory only."""
+    desk = Desk(None)
+    await desk.spool.start()
+    (entry,) = await desk.append(1)
+    await desk.done([entry])
+    await desk.spool.stop()
+
+    assert entry.location is None
+
+
+def test_the_folder_stays_within_its_bound():
+    """Messages may fill the folder but for two files, the first and the last."""
+    for size in (16 << 20, 1 << 30, 100 << 30):
+        assert bound_bytes(size) + 2 * segment_bytes(size) == size
+        assert bound_bytes(size) > 0
