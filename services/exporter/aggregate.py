@@ -126,6 +126,8 @@ class Aggregator:
 
     def _add(self, envelope: Envelope, counts: Counts, total_bytes: int) -> None:
         node, tables = envelope.node, self.tables
+        if not tables.status.has((node, words.STATUSES[0])):
+            self._begin(node)
         for (protocol, app, direction), amounts in _cells(counts.traffic):
             labels = (words.PROTOCOLS[protocol], words.APPS[app], words.DIRECTIONS[direction])
             tables.traffic.add((node, envelope.interface, *labels), amounts)
@@ -140,6 +142,12 @@ class Aggregator:
             packets = int(counts.responses[qtype, rcode])
             tables.responses.add((node, words.QTYPES[qtype], words.RCODES[rcode]), (packets,))
         tables.sizes.add((node,), [*counts.sizes.tolist(), total_bytes])
+
+    def _begin(self, node: str) -> None:
+        """Give a new node its zeros, so that what never happened shows as 0 and ratios have both their sides."""
+        for table, names in ((self.tables.status, words.STATUSES), (self.tables.flags, words.FLAGS)):
+            for name in names:
+                table.add((node, name), (0,))
 
 
 def _cells(traffic: npt.NDArray[np.int64]) -> Iterator[tuple[tuple[int, int, int], tuple[int, int]]]:

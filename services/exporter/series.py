@@ -61,6 +61,10 @@ class SeriesTable:
         """Series on the page, ``__other__`` included once it holds something."""
         return len(self.keys) - (0 if self.overflows else 1)
 
+    def has(self, key: Key) -> bool:
+        """Return whether a key has a series of its own."""
+        return key in self._slots
+
     def add(self, key: Key, amounts: tuple[int, ...] | list[int]) -> None:
         """Add to a key's totals."""
         weight = sum(amounts) if self._weight is None else amounts[self._weight]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
@@ -22,6 +23,7 @@ _NAME = re.compile(r"\bstreamgauge_[a-z0-9_]+\b")
 _RECORDED = re.compile(r"\b[a-z_]+:[a-z0-9_]+:[a-z0-9]+\b")
 
 
+@functools.cache
 def families():
     """Return the names of all metrics, histograms by the names their series have."""
     exporter = Exporter(Settings({"exporter": ExporterSettings(), "nats": NatsSettings()}), Failure())
@@ -40,6 +42,7 @@ def rules(name):
     return [rule for group in groups for rule in group["rules"]]
 
 
+@functools.cache
 def recorded():
     """Return the names of all recorded series."""
     return {rule["record"] for rule in rules("recording-rules.yml")}

@@ -28,7 +28,9 @@ def aggregator(budget=20_000):
 
 
 def totals(table, measure=0):
-    return dict(zip(table.published_keys(), table.published(measure), strict=True))
+    """Return the totals by key, without the zeros that every node begins with."""
+    found = zip(table.published_keys(), table.published(measure), strict=True)
+    return {key: value for key, value in found if value}
 
 
 def fold(batches, **how):
@@ -118,6 +120,13 @@ def test_a_merged_row_counts_as_its_packets():
     assert list(totals(tables.traffic).values()) == [7]
     assert list(totals(tables.traffic, 1).values()) == [700]
     assert tables.sizes.published_rows()[0][1] == 7
+
+
+def test_a_node_begins_with_zeros():
+    """Flags and statuses that never occurred show as 0, so that a ratio has both its sides."""
+    tables = fold(one([datagram(b"x", "10.0.0.1", "10.0.0.2")]))
+    assert set(tables.flags.published_keys()) == {("node-a", flag) for flag in words.FLAGS}
+    assert tables.status.published(0) == [1, 0, 0, 0]
 
 
 def test_damaged_packets_count_by_status():
