@@ -48,16 +48,20 @@ def make_authority() -> Pair:
     return _pair(builder.sign(key, hashes.SHA256()), key)
 
 
-def make_certificate(authority: Pair, names: Sequence[str]) -> Pair:
-    """Return a certificate for a server that is reached under ``names`` (host names, ``*.`` names, addresses)."""
+def make_certificate(authority: Pair, names: Sequence[str], *, peer: bool = False) -> Pair:
+    """Return a certificate for a server that is reached under ``names`` (host names, ``*.`` names, addresses).
+
+    A ``peer`` shows it to others of its kind as well: the servers of a NATS cluster are each other's clients.
+    """
     issuer, issuer_key = _load(authority)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+    uses = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if peer else [])]
     builder = (
         _builder(subject, issuer.subject, key.public_key(), _CERTIFICATE_DAYS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
         .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)

@@ -117,9 +117,8 @@ class Generator:
                 f"{self._vault.path('authority/ca.key')} is needed to sign {certificate}; put it back, or make a new "
                 "authority with `--rotate authority`"
             )
-        pair = authority.make_certificate(
-            Pair(self._vault.read("authority/ca.crt"), self._vault.read("authority/ca.key")), names
-        )
+        signer = Pair(self._vault.read("authority/ca.crt"), self._vault.read("authority/ca.key"))
+        pair = authority.make_certificate(signer, names, peer=certificate.startswith("nats/"))
         self._vault.replace(certificate, pair.certificate)
         self._vault.replace(key, pair.key)
 

@@ -19,6 +19,8 @@ def kustomization(vault: Vault) -> str:
         "# Made by `make secrets`: one Secret for each reader. An overlay names this folder among its resources.",
         "apiVersion: kustomize.config.k8s.io/v1beta1",
         "kind: Kustomization",
+        # A changed secret has another name, so the pods that use it are replaced; the old one is there for a way back.
+        "generatorOptions: {immutable: true, labels: {app.kubernetes.io/part-of: streamgauge}}",
         "secretGenerator:",
     ]
     readers = sorted(path for path in vault.root.iterdir() if path.is_dir() and path.name not in _NOT_MOUNTED)

@@ -1,4 +1,7 @@
-"""The node: a bridge, a name server, and every pod of a manifest on it; starts, probes, restarts and stops them."""
+"""A bridge, a name server, and every pod of a manifest on it; starts, probes, restarts and stops them.
+
+The first node has the bridge and all pods; the others are addresses on it where nothing runs but what is on each node.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from tests.support.dry import namespaces
 from tests.support.dry.names import NameServer
-from tests.support.dry.pod import DNS_ADDRESS, NODE_ADDRESS, Pod
+from tests.support.dry.pod import DNS_ADDRESS, Pod
 from tests.support.dry.volumes import Configuration
 from tests.support.reachability import Endpoint, Policies, selector_matches
 from tests.support.rendering import Workload
 from tests.support.waiting import eventually_sync
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 Manifest = dict[str, Any]
 
@@ -25,7 +28,7 @@ _POD_NETWORK: Final = "10.244.7"
 
 
 class Cluster:
-    """One node and the pods of a manifest. ``programs`` gives, by container name, what runs in place of an image."""
+    """Nodes and the pods of a manifest. ``programs`` gives, by container name, what runs in place of an image."""
 
     def __init__(
         self,
@@ -33,7 +36,11 @@ class Cluster:
         workloads: Iterable[Workload],
         folder: Path,
         programs: Mapping[str, Callable[[Pod], list[str]]],
+        *,
+        nodes: int = 1,
+        node_network: str = "172.18.0",
     ) -> None:
+        """``node_network``: the first three numbers of the nodes' addresses, in the network that nodes.yaml names."""
         self.folder = folder
         self.objects = list(objects)
         self.configuration = Configuration(self.objects)
@@ -43,8 +50,10 @@ class Cluster:
         self.node = f"{self.prefix}-node"
         self.pods: dict[str, Pod] = {}
         number = 10
+        self.node_network = node_network
         for workload in workloads:
-            for ordinal in range(workload.spec.get("replicas", 1)):
+            count = nodes if workload.kind == "DaemonSet" else workload.spec.get("replicas", 1)
+            for ordinal in range(count):
                 number += 1
                 pod = Pod(self, workload, ordinal, f"{_POD_NETWORK}.{number}")
                 self.pods[pod.name] = pod
@@ -72,23 +81,31 @@ class Cluster:
             pod.kill()
         if self._names is not None:
             self._names.__exit__()
-        for namespace in [pod.namespace for pod in self.pods.values() if not pod.on_host] + [self.node]:
+        for namespace in {pod.namespace for pod in self.pods.values()} | {self.node}:
             if (Path("/run/netns") / namespace).exists():
                 namespaces.run("ip", "netns", "delete", namespace)
         shutil.rmtree(self.folder / "run", ignore_errors=True)
 
-    def start(self) -> None:
+    def start(self, but: Collection[str] = ()) -> None:
         """Start every pod at once, as a cluster does; what ends is started again."""
         for pod in self.pods.values():
-            pod.start()
+            if pod.workload.name not in but:
+                pod.start()
         self._keeper.start()
 
-    def await_ready(self, *names: str, within: float = 120.0) -> None:
-        """Wait until pods are ready (all of them by default)."""
-        wanted = [self.pods[name] for name in names] or [pod for pod in self.pods.values() if not pod.ends]
+    def of(self, workload: str) -> list[Pod]:
+        """Return the pods of a workload."""
+        return [pod for pod in self.pods.values() if pod.workload.name == workload]
+
+    def await_ready(self, *names: str, but: Collection[str] = (), within: float = 120.0) -> None:
+        """Wait until pods are ready, or have ended well where that is what they are for (all of them by default)."""
+        wanted = [self.pods[name] for name in names]
+        wanted = wanted or [pod for pod in self.pods.values() if pod.workload.name not in but]
 
         def ready() -> bool:
-            waiting = {pod.name: pod.last_words() for pod in wanted if not pod.ready()}
+            waiting = {
+                pod.name: pod.last_words() for pod in wanted if not (pod.finished() if pod.ends else pod.ready())
+            }
             assert not waiting, waiting
             return True
 
@@ -96,11 +113,14 @@ class Cluster:
 
     def rolling_restart(self, workload: str, *, within: float = 120.0) -> None:
         """Replace the pods of a workload one by one, the next when the last is ready."""
-        own = [pod for pod in self.pods.values() if pod.workload.name == workload]
-        for pod in reversed(own):
+        for pod in reversed(self.of(workload)):
             pod.stop()
             pod.start()
             self.await_ready(pod.name, within=within)
+
+    def node_address(self, number: int) -> str:
+        """Return the address of a node, counted from 0."""
+        return f"{self.node_network}.{number + 2}"
 
     def addresses(self, name: str) -> list[str] | None:
         """Return what the cluster's DNS says of a name."""
@@ -125,7 +145,7 @@ class Cluster:
     def _endpoints(self) -> list[tuple[Endpoint, list[int]]]:
         """Return everything that can be talked to, with its ports."""
         found = [(pod.endpoint, pod.ports) for pod in self.pods.values()]
-        found.append((Endpoint("node", NODE_ADDRESS), []))
+        found.append((Endpoint("node", self.node_address(0)), []))
         found.append((Endpoint("dns", DNS_ADDRESS), [53]))
         return found
 
@@ -135,9 +155,9 @@ class Cluster:
             "ip link set lo up",
             "ip link add br0 type bridge",
             "ip link set br0 up",
-            f"ip address add {NODE_ADDRESS}/16 dev br0",
+            f"ip address add {self.node_address(0)}/24 dev br0",
             f"ip address add {DNS_ADDRESS}/32 dev br0",
-            f"ip route add {_POD_NETWORK}.0/24 dev br0 src {NODE_ADDRESS}",
+            f"ip route add {_POD_NETWORK}.0/24 dev br0 src {self.node_address(0)}",
         ):
             namespaces.inside(self.node, *command.split())
         self._names = NameServer(self.node, DNS_ADDRESS, self.addresses).__enter__()

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from tests.support.dry.cluster import Cluster
     from tests.support.rendering import Workload
 
-#: In the network of the nodes that the overlay dev names.
-NODE_ADDRESS: Final = "172.18.0.2"
 #: Where a node's own DNS cache listens by convention; the policies let every pod get there.
 DNS_ADDRESS: Final = "169.254.20.10"
 ROOT: Final = Path(__file__).parents[3]
@@ -45,8 +43,10 @@ class Pod:
         self.name = f"{workload.name}-{ordinal}"
         self.on_host = bool(workload.pod.get("hostNetwork"))
         self.ends = workload.kind in ("Job", "CronJob")
-        self.address = NODE_ADDRESS if self.on_host else address
-        self.namespace = cluster.node if self.on_host else f"{cluster.prefix}-{self.name}"
+        self.node = ordinal if self.on_host else 0
+        self.address = cluster.node_address(ordinal) if self.on_host else address
+        on_first_node = self.on_host and ordinal == 0
+        self.namespace = cluster.node if on_first_node else f"{cluster.prefix}-{self.name}"
         self.spec: dict[str, Any] = workload.pod["containers"][0]
         self.ports = [port["containerPort"] for port in self.spec.get("ports", [])]
         security = workload.pod["securityContext"]
@@ -69,11 +69,11 @@ class Pod:
         return Endpoint(self.name, self.address, self.workload.namespace, self.workload.labels)
 
     def make_network(self) -> None:
-        """Make the namespace, on the node's bridge."""
-        if self.on_host:
+        """Make the namespace, on the bridge: the pod's own, or that of the node it is on."""
+        if self.namespace == self.cluster.node:
             return
         namespaces.run("ip", "netns", "add", self.namespace)
-        port = f"p{self.address.rpartition('.')[2]}"
+        port = f"p{self.address.replace('.', '')}"[-15:]
         bridge_side = ("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", self.namespace)
         namespaces.inside(self.cluster.node, *bridge_side)
         namespaces.inside(self.cluster.node, *f"ip link set {port} master br0 up".split())
@@ -180,7 +180,7 @@ class Pod:
             "root": str(self.folder / "root"),
             "mounts": self._mounts(),
             "read_only": self.spec["securityContext"]["readOnlyRootFilesystem"],
-            "hostname": self.cluster.node if self.on_host else self.name,
+            "hostname": f"node-{self.node}" if self.on_host else self.name,
             "directory": str(ROOT),
             "uid": self.uid,
             "gid": self.gid,
@@ -209,14 +209,16 @@ class Pod:
     def _command(self) -> list[str]:
         """Return the manifest's command; where it names arguments only, the image's program comes first."""
         if self.spec["name"] in self.cluster.programs:
-            return self.cluster.programs[self.spec["name"]](self)
-        return [*self.spec["command"], *self.spec.get("args", [])]
+            words = self.cluster.programs[self.spec["name"]](self)
+        else:
+            words = [*self.spec["command"], *self.spec.get("args", [])]
+        return [volumes.expand(word, self._environment()) for word in words]
 
     def _environment(self) -> dict[str, str]:
         fields = {
             "metadata.name": self.name,
-            "spec.nodeName": "node-1",
-            "status.hostIP": NODE_ADDRESS,
+            "spec.nodeName": f"node-{self.node}",
+            "status.hostIP": self.cluster.node_address(self.node),
             "status.podIP": self.address,
         }
         own = self.cluster.configuration.environment(self.spec, self.workload.namespace, fields)
@@ -233,7 +235,7 @@ class Pod:
                 folder = self.cluster.folder / "claims" / self.name / name
                 volumes.empty(folder, self.group)
             elif "hostPath" in volume:
-                folder = self.cluster.folder / "node" / volume["hostPath"]["path"].lstrip("/")
+                folder = self.cluster.folder / f"node-{self.node}" / volume["hostPath"]["path"].lstrip("/")
                 volumes.empty(folder, 0)
             elif "emptyDir" in volume:
                 folder = self.folder / "volumes" / name

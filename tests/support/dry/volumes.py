@@ -46,7 +46,7 @@ class Configuration:
                 reference = source["configMapKeyRef"]
                 values[entry["name"]] = self.get("ConfigMap", namespace, reference["name"])[reference["key"]].decode()
             else:
-                values[entry["name"]] = re.sub(r"\$\((\w+)\)", lambda m: values.get(m[1], m[0]), entry.get("value", ""))
+                values[entry["name"]] = expand(entry.get("value", ""), values)
         return values
 
     def fill(self, volume: Manifest, namespace: str, folder: Path, group: int) -> None:
@@ -72,6 +72,11 @@ class Configuration:
             path.write_bytes(data[item["key"]])
             path.chmod(mode | (0o040 if group and kind == "Secret" else 0))
             os.chown(path, 0, group)
+
+
+def expand(text: str, values: Mapping[str, str]) -> str:
+    """Put variables in the place of $(NAME), as a kubelet does; an unknown name stays."""
+    return re.sub(r"\$\((\w+)\)", lambda match: values.get(match[1], match[0]), text)
 
 
 def empty(folder: Path, group: int) -> None:
