@@ -86,6 +86,10 @@ class _Handler(socketserver.StreamRequestHandler):
         keys = request.header("Sec-WebSocket-Key")
         if keys and "websocket" in request.header("Upgrade"):
             self._echo(keys[0])
+        elif request.target in self.server.pages:
+            body = self.server.pages[request.target].encode()
+            head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\n\r\n"
+            self.wfile.write(head.encode() + body)
         elif request.target.partition("?")[0].endswith("/events"):
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\r\n")
             self.wfile.write(b"id: 1\ndata: one\n\n")
@@ -136,6 +140,7 @@ class _Server(socketserver.ThreadingTCPServer):
         self.name = name
         self.recorder = recorder
         self.next_event = threading.Event()
+        self.pages: dict[str, str] = {}
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
@@ -153,6 +158,8 @@ class Upstream:
             tls.load_cert_chain(*certificate)
         self._server = _Server(name, recorder, tls)
         self.next_event = self._server.next_event
+        #: HTML by target.
+        self.pages = self._server.pages
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name=name, daemon=True)
 
