@@ -45,6 +45,8 @@ class Present(IntFlag):
     ETH_TYPE = auto()
     VLAN = auto()
     IP = auto()
+    TUNNEL_ID = auto()
+    OUTER_IP = auto()
     PORTS = auto()
     TCP = auto()
     ICMP = auto()
@@ -53,7 +55,11 @@ class Present(IntFlag):
     DNS = auto()
     DNS_QUESTION = auto()
     DNS_RCODE = auto()
+    TLS_VERSION = auto()
+    TLS_CIPHER = auto()
     TLS_SNI = auto()
+    TLS_ALPN = auto()
+    JA4 = auto()
     HTTP_REQUEST = auto()
     HTTP_HOST = auto()
     HTTP_STATUS = auto()
@@ -73,6 +79,39 @@ class App(IntEnum):
     DHCP = 7
     NTP = 8
     SSH = 9
+
+
+class Tunnel(IntEnum):
+    """What carries the packet that the main columns describe, outermost first (values of the column ``tunnel``)."""
+
+    NONE = 0
+    #: Label stack (RFC 3032): ``tunnel_id`` is the label at its bottom.
+    MPLS = 1
+    #: Session (RFC 2516): ``tunnel_id`` is its identifier.
+    PPPOE = 2
+    #: RFC 2784, RFC 2890: ``tunnel_id`` is the key; of PPTP (RFC 2637) the call identifier.
+    GRE = 3
+    #: Mirrored frames: ``tunnel_id`` is the session, of types II and III.
+    ERSPAN = 4
+    #: RFC 7348: ``tunnel_id`` is the network identifier (VNI).
+    VXLAN = 5
+    #: RFC 8926: ``tunnel_id`` is the network identifier (VNI).
+    GENEVE = 6
+    #: IPv4 in IPv4 (RFC 2003).
+    IPIP = 7
+    #: IPv6 in IPv4 (RFC 4213).
+    IP6IN4 = 8
+    #: IPv4 in IPv6 (RFC 2473).
+    IP4IN6 = 9
+    #: IPv6 in IPv6 (RFC 2473).
+    IP6IN6 = 10
+    #: Ethernet in IP: EtherIP (RFC 3378), SRv6 (RFC 8986).
+    ETHERNET = 11
+
+    @property
+    def word(self) -> str:
+        """The tunnel as it stands in the column, e.g. ``6in4``."""
+        return self.name.lower().removeprefix("ip") if self.name.startswith(("IP4", "IP6")) else self.name.lower()
 
 
 class DecodeStatus(IntEnum):
@@ -147,6 +186,7 @@ _ARROW_TYPES: Final[dict[Kind, pa.DataType]] = {
 }
 
 _APP_WORDS: Final = tuple(app.name.lower() for app in App)
+_TUNNEL_WORDS: Final = tuple(tunnel.word for tunnel in Tunnel)
 _STATUS_WORDS: Final = tuple(status.name.lower() for status in DecodeStatus)
 
 COLUMNS: Final[tuple[Column, ...]] = (
@@ -169,6 +209,18 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("ttl", "network", Kind.U1, "Time to live, or hop limit.", "hops", present=Present.IP),
     Column("dscp", "network", Kind.U1, "Differentiated services code point.", present=Present.IP),
     Column("fragment", "network", Kind.BOOL, "Fragment offset or more-fragments is set.", present=Present.IP),
+    Column("tunnel", "tunnel", Kind.WORD, "Outermost tunnel that was opened.", words=_TUNNEL_WORDS),
+    Column(
+        "tunnel_id",
+        "tunnel",
+        Kind.U4,
+        "VXLAN or Geneve network, GRE key, ERSPAN or PPPoE session, MPLS label at the bottom of the stack.",
+        present=Present.TUNNEL_ID,
+    ),
+    Column("outer_src_ip", "tunnel", Kind.IP, "Source address of the outermost IP header.", present=Present.OUTER_IP),
+    Column(
+        "outer_dst_ip", "tunnel", Kind.IP, "Destination address of the outermost IP header.", present=Present.OUTER_IP
+    ),
     Column("src_port", "transport", Kind.U2, "Source port (TCP, UDP, SCTP).", present=Present.PORTS),
     Column("dst_port", "transport", Kind.U2, "Destination port (TCP, UDP, SCTP).", present=Present.PORTS),
     Column("tcp_flags", "transport", Kind.U1, "The eight flag bits CWR to FIN.", present=Present.TCP),
@@ -191,8 +243,31 @@ COLUMNS: Final[tuple[Column, ...]] = (
         present=Present.DNS_QUESTION,
     ),
     Column("dns_type", "application", Kind.U2, "Type of the first question.", present=Present.DNS_QUESTION),
-    Column("dns_rcode", "application", Kind.U2, "Response code of a response.", present=Present.DNS_RCODE),
+    Column(
+        "dns_rcode",
+        "application",
+        Kind.U2,
+        "Response code of a response, with its EDNS extension (RFC 6891).",
+        present=Present.DNS_RCODE,
+    ),
+    Column("dns_answers", "application", Kind.U2, "Records in the answer section.", present=Present.DNS),
+    Column(
+        "tls_version",
+        "application",
+        Kind.U2,
+        "Version: 771 is TLS 1.2, 772 TLS 1.3. Highest that a ClientHello offers, or what a ServerHello chose.",
+        present=Present.TLS_VERSION,
+    ),
+    Column("tls_cipher", "application", Kind.U2, "Cipher suite a ServerHello chose.", present=Present.TLS_CIPHER),
     Column("tls_sni", "application", Kind.TEXT, "Server name of a TLS ClientHello.", present=Present.TLS_SNI),
+    Column(
+        "tls_alpn",
+        "application",
+        Kind.TEXT,
+        "Application protocols a ClientHello offers, comma-separated, or the one a ServerHello chose.",
+        present=Present.TLS_ALPN,
+    ),
+    Column("ja4", "application", Kind.TEXT, "JA4 fingerprint of a ClientHello.", present=Present.JA4),
     Column("http_method", "application", Kind.TEXT, "Method of an HTTP/1 request.", present=Present.HTTP_REQUEST),
     Column("http_host", "application", Kind.TEXT, "Host of an HTTP/1 request.", present=Present.HTTP_HOST),
     Column("http_path", "application", Kind.TEXT, "Request target of an HTTP/1 request.", present=Present.HTTP_REQUEST),

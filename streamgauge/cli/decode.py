@@ -33,9 +33,8 @@ def decode(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of stdout.")] = None,
     columns: Annotated[str | None, typer.Option(help="Columns to write, comma-separated, in this order.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many packets.")] = None,
-    # Accepted already, so that scripts that mean it stay right when tunnels are opened.
-    no_decapsulate: Annotated[  # noqa: ARG001
-        bool, typer.Option("--no-decapsulate", help="Outermost headers only; tunnels are not opened yet.")
+    no_decapsulate: Annotated[
+        bool, typer.Option("--no-decapsulate", help="Outermost headers only: do not open tunnels.")
     ] = False,
 ) -> int:
     """Decode capture files: one row a packet, in capture order.
@@ -57,7 +56,7 @@ def decode(
     names = chosen_columns(columns)
     faults: list[CaptureFileError] = []
     with open_writer(form.value, output, names) as writer:
-        _decode_all(files, writer, faults, limit=limit)
+        _decode_all(files, writer, faults, limit=limit, decapsulate=not no_decapsulate)
     for fault in faults[:-1]:
         print(f"streamgauge: {fault}", file=sys.stderr)
     if faults:
@@ -65,7 +64,9 @@ def decode(
     return 0
 
 
-def _decode_all(files: list[str], writer: "Writer", faults: list[CaptureFileError], *, limit: int | None) -> None:
+def _decode_all(
+    files: list[str], writer: "Writer", faults: list[CaptureFileError], *, limit: int | None, decapsulate: bool
+) -> None:
     """Write the rows of all files; the fault of one does not keep the others from being read."""
     from streamgauge.cli.progress import Progress
 
@@ -73,7 +74,7 @@ def _decode_all(files: list[str], writer: "Writer", faults: list[CaptureFileErro
     with Progress("packets") as progress:
         for file in files:
             try:
-                for batch in batches(file):
+                for batch in batches(file, decapsulate=decapsulate):
                     taken = batch if left is None else batch.slice(0, left)
                     writer.write(taken)
                     progress.add(len(taken))
@@ -86,7 +87,7 @@ def _decode_all(files: list[str], writer: "Writer", faults: list[CaptureFileErro
                 writer.flush()
 
 
-def batches(file: str) -> Iterator["pa.RecordBatch"]:
+def batches(file: str, *, decapsulate: bool = True) -> Iterator["pa.RecordBatch"]:
     """Yield the rows of one capture file in batches.
 
     Raises:
@@ -100,7 +101,7 @@ def batches(file: str) -> Iterator["pa.RecordBatch"]:
 
     with open_capture(file) as capture:
         rows = Rows(8192)
-        decoder = Decoder()
+        decoder = Decoder(decapsulate=decapsulate)
         origin = Origin(node="", interface="-" if file == "-" else Path(file).name, observation_point="file")
         for data, index, count in capture.blocks():
             first = 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streamgauge.decode.index import PacketIndex, new_index
+from streamgauge.decode.output import new_marks, output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,13 +26,15 @@ __all__ = ["Decoder", "PacketIndex", "new_index", "warm_up"]
 class Decoder:
     """Decodes the packets of one source; lives as long as the source and holds its options."""
 
-    def __init__(self, *, frame_bytes: int = 0) -> None:
+    def __init__(self, *, frame_bytes: int = 0, decapsulate: bool = True) -> None:
         """Set up a decoder.
 
         Args:
             frame_bytes: Keep the first bytes of each packet, at most so many, in the column ``frame``.
+            decapsulate: Open tunnels: the columns describe the innermost packet, ``outer_…`` the outermost.
         """
         self.frame_bytes = frame_bytes
+        self._marks = new_marks(decapsulate=decapsulate)
 
     def decode(self, data: npt.NDArray[np.uint8], index: PacketIndex, first: int, last: int, rows: Rows) -> int:
         """Append rows for the packets ``first`` to ``last - 1`` and return how many were taken.
@@ -48,7 +51,8 @@ class Decoder:
         """
         from streamgauge.decode.packet_kernels import decode_packets
 
-        return int(decode_packets(data, index, first, last, rows.buffers, rows.capacity, self.frame_bytes))
+        out = output(rows.buffers, self._marks)
+        return int(decode_packets(data, index, first, last, out, rows.capacity, self.frame_bytes))
 
 
 def warm_up() -> None:

@@ -12,9 +12,9 @@ from __future__ import annotations
 # (Numba types kernels when it compiles them.)
 from streamgauge.decode.accelerate import hot, inner
 from streamgauge.decode.dhcp_kernels import is_dhcp
-from streamgauge.decode.dns_kernels import dns_application, read_dns_tcp, read_message, starts_message
+from streamgauge.decode.dns_kernels import dns_application, is_dns, read_dns_tcp, read_message, starts_message
 from streamgauge.decode.http_kernels import read_http
-from streamgauge.decode.link_kernels import OK
+from streamgauge.decode.link_words import OK
 from streamgauge.decode.load_kernels import load8, load16
 from streamgauge.decode.ntp_kernels import is_ntp
 from streamgauge.decode.quic_kernels import is_quic
@@ -46,6 +46,9 @@ def read_udp_application(data, at, end, wire_end, source_port, destination_port,
         return NTP, 0, OK
     if is_dhcp(data, at, end, destination_port):
         return DHCP, 0, OK
+    if is_dns(data, at, end):
+        present, status = read_message(data, at, end, wire_end, rows, row)
+        return DNS, present, status
     return UNKNOWN, 0, OK
 
 

@@ -32,7 +32,7 @@ def _words(method):
 METHOD_WORDS = np.array([_words(method) for method in METHODS], np.int64)
 
 SPACE, CARRIAGE_RETURN, NEWLINE, COLON, TAB = 0x20, 0x0D, 0x0A, 0x3A, 0x09
-SLASH = 0x2F
+SLASH, NUL = 0x2F, 0x00
 HTTP = 0x48545450  # "HTTP"
 HOST = 0x686F7374  # "host"
 
@@ -70,13 +70,8 @@ def method_length(data, at, end):
 
 @inner
 def is_version(data, at, end):
-    """Tell whether ``HTTP/`` and a digit is here."""
-    return (
-        at + 6 <= end
-        and load32(data, at) == HTTP
-        and load8(data, at + 4) == SLASH
-        and 0x30 <= load8(data, at + 5) <= 0x39
-    )
+    """Tell whether ``HTTP/`` is here; a damaged number behind it does not make the line another protocol's."""
+    return at + 6 <= end and load32(data, at) == HTTP and load8(data, at + 4) == SLASH
 
 
 @inner
@@ -119,7 +114,8 @@ def read_host(data, at, end, rows, row):
                 at += 1
             while stop > at and (load8(data, stop - 1) == SPACE or load8(data, stop - 1) == TAB):
                 stop -= 1
-            keep_text(data, at, stop - at, rows, row, HTTP_HOST)
+            # No field value has a NUL (RFC 9110, 5.5); what stands before one is the name that was meant.
+            keep_text(data, at, find(data, at, stop, NUL) - at, rows, row, HTTP_HOST)
             return HAS_HOST
         at = following
     return 0

@@ -11,38 +11,35 @@ from __future__ import annotations
 # mypy: ignore-errors
 # (Numba types kernels when it compiles them.)
 from streamgauge.decode.accelerate import hot, inner
+from streamgauge.decode.encapsulation_kernels import NONE, read_encapsulations
+from streamgauge.decode.link_words import (
+    ETHERNET_HEADER,
+    FIRST_ETHERTYPE,
+    IPV4,
+    IPV6,
+    MALFORMED,
+    OK,
+    TAG,
+    UNREAD,
+    UNSUPPORTED,
+    cut,
+    is_network,
+    is_tag,
+)
 from streamgauge.decode.load_kernels import load8, load16, load32, swap32
-from streamgauge.schema import SLOTS, DecodeStatus, Present
+from streamgauge.schema import SLOTS, Present
 
 # Link types
 NULL, EN10MB, RAW_BSD, RAW_OPENBSD, RAW, LOOP = 0, 1, 12, 14, 101, 108
 LINUX_SLL, IPV4_ONLY, IPV6_ONLY, LINUX_SLL2 = 113, 228, 229, 276
 
-# EtherTypes
-IPV4, IPV6 = 0x0800, 0x86DD
-VLAN, VLAN_SERVICE, VLAN_QINQ_1, VLAN_QINQ_2, VLAN_QINQ_3 = 0x8100, 0x88A8, 0x9100, 0x9200, 0x9300
+SLL_HEADER, SLL2_HEADER, LOOPBACK_HEADER = 16, 20, 4
 
-#: No EtherType: IEEE 802.3 length frames, link types and address families this decoder does not read.
-UNREAD = -1
-
-#: Below this, the field after the addresses is a length (IEEE 802.3, 3.2.6).
-FIRST_ETHERTYPE = 0x0600
-
-ETHERNET_HEADER, SLL_HEADER, SLL2_HEADER, LOOPBACK_HEADER, TAG = 14, 16, 20, 4, 4
-
-OK, UNSUPPORTED = int(DecodeStatus.OK), int(DecodeStatus.UNSUPPORTED)
-TRUNCATED, MALFORMED = int(DecodeStatus.TRUNCATED), int(DecodeStatus.MALFORMED)
 HAS_ETHERNET, HAS_ETH_TYPE, HAS_VLAN = int(Present.ETHERNET), int(Present.ETH_TYPE), int(Present.VLAN)
+HAS_TUNNEL_ID = int(Present.TUNNEL_ID)
 
 SRC_MAC, DST_MAC, ETH_TYPE, VLAN_ID = SLOTS["src_mac"], SLOTS["dst_mac"], SLOTS["eth_type"], SLOTS["vlan"]
-
-
-@hot
-def cut(needed, wire_end):
-    """Return why bytes up to ``needed`` are missing: the capture stops early, or no header left room for them."""
-    if needed <= wire_end:
-        return TRUNCATED
-    return MALFORMED
+TUNNEL, TUNNEL_ID = SLOTS["tunnel"], SLOTS["tunnel_id"]
 
 
 @hot
@@ -103,18 +100,6 @@ def read_cooked(data, at, end, wire_end, link):
 
 
 @hot
-def is_tag(protocol):
-    """Tell whether an EtherType announces a VLAN tag."""
-    return (
-        protocol == VLAN
-        or protocol == VLAN_SERVICE
-        or protocol == VLAN_QINQ_1
-        or protocol == VLAN_QINQ_2
-        or protocol == VLAN_QINQ_3
-    )
-
-
-@hot
 def read_tags(data, protocol, at, end, wire_end, rows, row):
     """Skip VLAN tags, keeping the identifier of the first."""
     present = 0
@@ -129,9 +114,21 @@ def read_tags(data, protocol, at, end, wire_end, rows, row):
     return protocol, at, present, OK
 
 
+@inner
+def read_between(data, protocol, at, end, wire_end, rows, row):
+    """Read through what is neither a tag nor a network layer; as ``read_link``."""
+    protocol, at, kind, identifier, status = read_encapsulations(data, protocol, at, end, wire_end)
+    rows.u1[TUNNEL, row] = kind
+    if identifier < 0:
+        return protocol, at, 0, status
+    rows.u4[TUNNEL_ID, row] = identifier
+    return protocol, at, HAS_TUNNEL_ID, status
+
+
 @hot
 def read_link(data, at, end, wire_end, link, tag, rows, row):
     """Read everything up to the network layer. ``tag`` is the outermost tag if the kernel stripped it, else -1."""
+    rows.u1[TUNNEL, row] = NONE
     if link == EN10MB:
         protocol, at, present, status = read_ethernet(data, at, end, wire_end, rows, row)
     elif link == LINUX_SLL or link == LINUX_SLL2:
@@ -156,4 +153,7 @@ def read_link(data, at, end, wire_end, link, tag, rows, row):
     if protocol >= FIRST_ETHERTYPE:
         rows.u2[ETH_TYPE, row] = protocol
         present |= HAS_ETH_TYPE
+    if status == OK and not is_network(protocol):
+        protocol, at, found, status = read_between(data, protocol, at, end, wire_end, rows, row)
+        present |= found
     return protocol, at, present, status

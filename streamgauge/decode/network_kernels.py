@@ -9,11 +9,9 @@ from __future__ import annotations
 # mypy: ignore-errors
 # (Numba types kernels when it compiles them.)
 from streamgauge.decode.accelerate import hot, inner
-from streamgauge.decode.link_kernels import IPV4, IPV6, MALFORMED, OK, UNSUPPORTED, cut
+from streamgauge.decode.link_words import ARP, IPV4, IPV6, MALFORMED, OK, RARP, UNSUPPORTED, cut
 from streamgauge.decode.load_kernels import load8, load16, load32, load64
 from streamgauge.schema import SLOTS, Present
-
-ARP, RARP = 0x0806, 0x8035
 
 NO_TRANSPORT = -1
 
@@ -22,6 +20,9 @@ HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION = 0, 43, 44, 51
 DESTINATION, MOBILITY, HIP, SHIM6 = 60, 135, 139, 140
 
 IPV4_HEADER, IPV6_HEADER, ARP_HEADER = 20, 40, 8
+
+#: Options of a Hop-by-Hop header.
+PAD_ONE, JUMBO_PAYLOAD = 0x00, 0xC2
 
 #: High half of an IPv4 address mapped into ::ffff:0:0/96, as it stands in the low 64 bits.
 MAPPED = 0xFFFF_0000_0000
@@ -113,6 +114,21 @@ def read_extensions(data, protocol, at, end, wire_end):
 
 
 @inner
+def has_jumbo_option(data, at, end):
+    """Tell whether the Hop-by-Hop header at ``at`` has the option Jumbo Payload (RFC 2675)."""
+    if at + 2 > end:
+        return False
+    stop = min(end, at + ((load8(data, at + 1) + 1) << 3))
+    at += 2
+    while at + 2 <= stop:
+        option = load8(data, at)
+        if option == JUMBO_PAYLOAD:
+            return True
+        at += 1 if option == PAD_ONE else 2 + load8(data, at + 1)
+    return False
+
+
+@inner
 def read_ipv6(data, at, end, wire_end, rows, row):
     """Read an IPv6 header and its extensions; a payload length of 0 (jumbogram, TSO) means that it fills the frame."""
     if at + IPV6_HEADER > end:
@@ -135,6 +151,11 @@ def read_ipv6(data, at, end, wire_end, rows, row):
         if at + length > wire_end:
             status = MALFORMED
         wire_end = min(wire_end, at + length)
+    elif protocol == HOP_BY_HOP and not has_jumbo_option(data, at, end):
+        # There is a header, so the length cannot be zero (RFC 2675, section 3).
+        rows.u1[IP_PROTOCOL, row] = protocol
+        rows.u1[FRAGMENTED, row] = 0
+        return NO_TRANSPORT, at, wire_end, HAS_IP, MALFORMED
     fragment = 0
     if is_extension(protocol):
         protocol, at, fragment, walked = read_extensions(data, protocol, at, min(end, wire_end), wire_end)

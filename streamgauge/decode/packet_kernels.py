@@ -6,17 +6,21 @@ from __future__ import annotations
 # (Numba types kernels when it compiles them.)
 from streamgauge.decode.accelerate import entry, hot
 from streamgauge.decode.application_kernels import UNKNOWN, application_class, read_application
-from streamgauge.decode.link_kernels import OK, TAG, read_link
+from streamgauge.decode.link_kernels import read_link
+from streamgauge.decode.link_words import OK, TAG
 from streamgauge.decode.load_kernels import prefetch, signed
 from streamgauge.decode.network_kernels import HAS_ARP, HAS_IP, IP_PROTOCOL, NO_TRANSPORT, read_network
+from streamgauge.decode.output import COUNT, DECAPSULATE, RESERVED
 from streamgauge.decode.text_kernels import MAX_TEXT, TEXTS_PER_PACKET, keep_bytes
 from streamgauge.decode.transport_kernels import CLASS_OTHER, read_transport, traffic_class
+from streamgauge.decode.tunnel_kernels import HAS_OUTER, HAS_TUNNEL_ID, NONE, may_be_tunnel, read_tunnels
 from streamgauge.schema import SLOTS, Present, TrafficClass
 
 #: How many packets ahead the header is fetched; 1 to 8 are equally good.
 LOOKAHEAD = 4
-#: Pool bytes a packet may need beside its own text: a DNS name may be longer than the packet that compresses it.
-NAME_RESERVE = 512
+#: Pool bytes a packet may need beside its own text: a DNS name may be longer than the packet that compresses it, and
+#: escaped it grows up to four times.
+NAME_RESERVE = 1100
 
 HAS_APP, HAS_FRAME = int(Present.APP), int(Present.FRAME)
 CLASS_ARP = int(TrafficClass.ARP)
@@ -35,8 +39,18 @@ def decode_packet(data, at, end, wire_end, link, tag, rows, row):
     protocol, at, present, status = read_link(data, at, end, wire_end, link, tag, rows, row)
     if status == OK:
         transport, at, wire_end, found, status = read_network(data, protocol, at, end, wire_end, rows, row)
-        present |= found
         end = min(end, wire_end)
+        if transport != NO_TRANSPORT and may_be_tunnel(data, transport, at, end) and rows.mark_state[DECAPSULATE]:
+            transport, at, wire_end, inside, tunnel, kept, failure = read_tunnels(
+                data, transport, at, end, wire_end, rows, row
+            )
+            end = min(end, wire_end)
+            status = status if status != OK else failure
+            if tunnel != NONE:
+                present = (present & ~HAS_TUNNEL_ID) | kept
+            if kept & HAS_OUTER:
+                found = inside
+        present |= found
         if found == HAS_IP:
             kind = traffic_class(rows.u1[IP_PROTOCOL, row])
         elif found == HAS_ARP:
@@ -64,9 +78,11 @@ def decode_packet(data, at, end, wire_end, link, tag, rows, row):
 def decode_packets(data, index, first, last, rows, capacity, frame_bytes):
     """Append a row for each packet ``first`` to ``last - 1`` of ``index``; return how many were taken.
 
-    Stops early when ``capacity`` rows are in use, or when the pool might not hold the next packet's texts. An empty
-    block always takes one packet: its texts are cut to the pool.
+    ``rows`` is an ``output.Output``. Stops early when ``capacity`` rows or all marks are in use, or when the pool might
+    not hold the next packet's texts. An empty block always takes one packet: its texts are cut to the pool.
     """
+    rows.mark_state[COUNT] = 0
+    rows.mark_state[RESERVED] = 0
     row = rows.state[0]
     size = data.size
     packet = first
@@ -78,7 +94,9 @@ def decode_packets(data, index, first, last, rows, capacity, frame_bytes):
         end = min(at + captured, size)
         kept = min(frame_bytes, end - at)
         needed = min(captured, MAX_TEXT * TEXTS_PER_PACKET) + NAME_RESERVE + kept
-        if row > 0 and rows.state[1] + needed > rows.pool.size:
+        if row > 0 and rows.state[1] + rows.mark_state[RESERVED] + needed > rows.pool.size:
+            break
+        if rows.mark_state[COUNT] == len(rows.mark_row):
             break
         wire = max(signed(index.wire[packet]), captured)
         tag = signed(index.tag[packet])

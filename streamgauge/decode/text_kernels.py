@@ -4,7 +4,14 @@ from __future__ import annotations
 
 # mypy: ignore-errors
 # (Numba types kernels when it compiles them.)
+import numpy as np
+
 from streamgauge.decode.accelerate import inner
+
+BACKSLASH, ZERO = 0x5C, 0x30
+#: The control characters 7 to 13 have letters.
+NAMED_ESCAPES = np.frombuffer(b"abtnvfr", np.uint8)
+FIRST_NAMED, LAST_NAMED = 7, 13
 
 #: Longest text kept of one field; what is longer is cut. The decoder reserves the pool by it.
 MAX_TEXT = 8192
@@ -37,6 +44,25 @@ def lower(letter):
     if 65 <= letter <= 90:
         return letter + 32
     return letter
+
+
+@inner
+def put_readable(pool, at, letter):
+    r"""Write a byte, a control character escaped (``\\n``, ``\\177``) as tshark does; return the offset behind it."""
+    if 32 <= letter != 127:
+        if at < pool.size:
+            pool[at] = letter
+        return min(at + 1, pool.size)
+    if at + 4 > pool.size:
+        return min(pool.size, at)
+    pool[at] = BACKSLASH
+    if FIRST_NAMED <= letter <= LAST_NAMED:
+        pool[at + 1] = NAMED_ESCAPES[letter - FIRST_NAMED]
+        return at + 2
+    pool[at + 1] = ZERO + (letter >> 6)
+    pool[at + 2] = ZERO + ((letter >> 3) & 7)
+    pool[at + 3] = ZERO + (letter & 7)
+    return at + 4
 
 
 @inner

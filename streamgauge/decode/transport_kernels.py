@@ -9,7 +9,7 @@ from __future__ import annotations
 # mypy: ignore-errors
 # (Numba types kernels when it compiles them.)
 from streamgauge.decode.accelerate import hot, inner
-from streamgauge.decode.link_kernels import MALFORMED, OK, cut
+from streamgauge.decode.link_words import MALFORMED, OK, cut
 from streamgauge.decode.load_kernels import load8, load16, load32
 from streamgauge.schema import SLOTS, Present, TrafficClass
 
@@ -23,6 +23,7 @@ HAS_PORTS, HAS_TCP, HAS_ICMP = int(Present.PORTS), int(Present.TCP), int(Present
 
 SRC_PORT, DST_PORT, PAYLOAD_BYTES = SLOTS["src_port"], SLOTS["dst_port"], SLOTS["payload_bytes"]
 TCP_FLAGS, TCP_SEQ, TCP_ACK, TCP_WINDOW = SLOTS["tcp_flags"], SLOTS["tcp_seq"], SLOTS["tcp_ack"], SLOTS["tcp_window"]
+FRAGMENTED = SLOTS["fragment"]
 ICMP_TYPE, ICMP_CODE = SLOTS["icmp_type"], SLOTS["icmp_code"]
 
 CLASS_OTHER, CLASS_TCP, CLASS_UDP = int(TrafficClass.OTHER), int(TrafficClass.TCP), int(TrafficClass.UDP)
@@ -73,7 +74,7 @@ def read_udp(data, at, end, wire_end, rows, row):
         length = wire_end - at
     elif length < UDP_HEADER:
         return end, end, present, MALFORMED
-    elif at + length > wire_end:
+    elif at + length > wire_end and rows.u1[FRAGMENTED, row] == 0:  # the rest of a fragment is elsewhere
         status = MALFORMED
     wire_end = min(wire_end, at + length)
     rows.u8[PAYLOAD_BYTES, row] = wire_end - payload

@@ -18,14 +18,13 @@ lengths = st.one_of(st.none(), st.integers(0, 3000))
 tags = st.one_of(st.just(-1), st.integers(0, 0xFFFF))
 
 
-@given(frames, lengths, tags)
-def test_kernels_agree_with_the_oracle(frame, wire, tag):
+@given(frames, lengths, tags, st.booleans())
+def test_kernels_agree_with_the_oracle(frame, wire, tag, decapsulate):
     """A frame from the grammar, damaged or not, gives the row the oracle gives."""
     link, packet = frame
+    how = {"link": link, "wire": wire, "tag": tag, "decapsulate": decapsulate}
 
-    assert [oracle.decode(packet, wire=wire, link=link, tag=tag)] == decode_packets(
-        [packet], link=link, wire=wire, tag=tag
-    )
+    assert [oracle.decode(packet, **how)] == decode_packets([packet], **how)
 
 
 @given(st.binary(max_size=200), st.sampled_from(LINKS), lengths)

@@ -50,11 +50,11 @@ def index_of(packets, *, link=1, wire=None, tag=-1, gap=0):
     return data, index
 
 
-def decode_packets(packets, *, rows=None, frame_bytes=0, **how):
+def decode_packets(packets, *, rows=None, frame_bytes=0, decapsulate=True, **how):
     """Decode packets (bytes); return their rows as dictionaries."""
     data, index = index_of(packets, **how)
     rows = Rows(len(packets) or 1) if rows is None else rows
-    decoder = Decoder(frame_bytes=frame_bytes)
+    decoder = Decoder(frame_bytes=frame_bytes, decapsulate=decapsulate)
     result, at = [], 0
     while at < len(packets):
         rows.clear()

@@ -8,9 +8,9 @@ from __future__ import annotations
 import struct
 
 from tests.support import oracle_applications as applications
+from tests.support import oracle_tunnels as tunnels
 
 OK, TRUNCATED, MALFORMED, UNSUPPORTED = "ok", "truncated", "malformed", "unsupported"
-TAGS = (0x8100, 0x88A8, 0x9100, 0x9200, 0x9300)
 EXTENSIONS = (0, 43, 44, 51, 60, 135, 139, 140)
 MAPPED = 0xFFFF << 32
 
@@ -26,9 +26,12 @@ class MissingBytesError(Exception):
 class View:
     """The captured bytes of a packet; ``wire`` is where it ends by the headers read so far."""
 
-    def __init__(self, data, wire):
+    def __init__(self, data, wire, *, decapsulate=True, depth=0):
         self.data = data
         self.wire = wire
+        self.decapsulate = decapsulate
+        #: Tunnels around what is being read.
+        self.depth = depth
 
     def take(self, at, length):
         if at + length > min(len(self.data), self.wire):
@@ -39,15 +42,15 @@ class View:
         return int.from_bytes(self.take(at, length), "big")
 
 
-def decode(packet, *, wire=None, link=1, time=0, tag=-1):
+def decode(packet, *, wire=None, link=1, time=0, tag=-1, decapsulate=True):
     """Decode one packet."""
     wire = len(packet) if wire is None else wire
     extra = 4 if tag >= 0 else 0
     row = {
         "time": time, "duration": 0, "packets": 1, "bytes": wire + extra, "captured_bytes": len(packet) + extra,
-        "payload_bytes": 0, "decode_status": OK,
+        "payload_bytes": 0, "decode_status": OK, "tunnel": "none",
     }  # fmt: skip
-    view = View(packet, max(wire, len(packet)))
+    view = View(packet, max(wire, len(packet)), decapsulate=decapsulate)
     try:
         protocol, at = read_link(view, link, tag, row)
         if protocol == "unsupported link":
@@ -106,14 +109,14 @@ def read_link(view, link, tag, row):
     stripped = tag >= 0
     if stripped:
         row["vlan"] = tag & 0xFFF
-    while protocol in TAGS:
+    while protocol in tunnels.TAGS:
         identifier = view.number(at, 2) & 0xFFF
         row.setdefault("vlan", identifier)
         view.take(at, 4)
         protocol, at = view.number(at + 2, 2), at + 4
     if protocol is not None and protocol >= 0x0600:
         row["eth_type"] = protocol
-    return protocol, at
+    return tunnels.read_between(view, protocol, at, row)
 
 
 def read_network(view, protocol, at, row):
@@ -162,6 +165,9 @@ def read_ipv6(view, at, row):
     }  # fmt: skip
     at += 40
     too_long = bool(length) and at + length > view.wire
+    if length == 0 and protocol == 0 and not has_jumbo_option(view.data[at : view.wire]):
+        fail(row, MALFORMED)
+        return
     if length:
         view.wire = min(view.wire, at + length)
     while protocol in EXTENSIONS:
@@ -184,7 +190,18 @@ def read_ipv6(view, at, row):
     read_transport(view, protocol, at, row)
 
 
+def has_jumbo_option(header):
+    options = header[2 : (header[1] + 1) * 8] if len(header) > 1 else b""
+    while len(options) > 1:
+        if options[0] == 0xC2:
+            return True
+        options = options[1:] if options[0] == 0 else options[2 + options[1] :]
+    return False
+
+
 def read_transport(view, protocol, at, row):
+    if view.decapsulate and view.depth < 8 and read_tunnel(view, protocol, at, row):
+        return
     rest = max(view.wire - at, 0)
     if protocol not in (1, 6, 17, 58, 132):
         row["payload_bytes"] = rest
@@ -203,6 +220,48 @@ def read_transport(view, protocol, at, row):
         read_udp(view, at, row)
     else:
         view.take(at, 12)
+
+
+NETWORK = ("ip_version", "src_ip", "dst_ip", "ip_protocol", "ttl", "dscp", "fragment")
+
+
+def read_tunnel(view, protocol, at, row):
+    """Open the tunnel here, if there is one; return whether the row describes what is inside of it."""
+    try:
+        kind, identifier, content, inside = tunnels.read_header(view, protocol, at, row)
+    except tunnels.TunnelError as stop:
+        tell(row, view, stop.kind, stop.identifier)
+        fail(row, stop.status)
+        return False
+    if kind is None:
+        return False
+    tell(row, view, kind, identifier)
+    if inside >= view.wire:
+        return False
+    inner = {"decode_status": OK, "payload_bytes": 0, "tunnel": "none"}
+    within = View(view.data, view.wire, depth=view.depth + 1)
+    try:
+        read_network(within, content, inside, inner)
+    except MissingBytesError as missing:
+        fail(inner, TRUNCATED if missing.needed <= within.wire else MALFORMED)
+    fail(row, inner.pop("decode_status"))
+    if "ip_version" not in inner and "arp_opcode" not in inner:
+        return False
+    outer = {name: row.pop(name) for name in NETWORK}
+    for name in ("tunnel", "tunnel_id", "outer_src_ip", "outer_dst_ip"):
+        inner.pop(name, None)
+    if view.depth == 0:
+        row |= {"outer_src_ip": outer["src_ip"], "outer_dst_ip": outer["dst_ip"]}
+    row |= inner
+    return True
+
+
+def tell(row, view, kind, identifier):
+    if kind is not None and view.depth == 0:
+        row.pop("tunnel_id", None)
+        row["tunnel"] = kind
+        if identifier is not None:
+            row["tunnel_id"] = identifier
 
 
 def missing(needed):
@@ -234,7 +293,7 @@ def read_udp(view, at, row):
     if 0 < length < 8:
         fail(row, MALFORMED)
         return
-    if at + length > view.wire:
+    if at + length > view.wire and not row["fragment"]:
         fail(row, MALFORMED)
     if length:
         view.wire = min(view.wire, at + length)

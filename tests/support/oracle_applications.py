@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 
 from streamgauge.decode.http_kernels import METHODS
 
@@ -33,6 +34,20 @@ def read_udp(view, at, row):
         row["dst_port"] in (546, 547) and len(payload) >= 4 and 1 <= payload[0] <= 13
     ):
         row["app"] = "dhcp"
+    elif is_dns(payload):
+        row["app"] = "dns"
+        read_dns(view, at, view.wire, row)
+
+
+def is_dns(payload):
+    if len(payload) <= 12:
+        return False
+    flags, questions, answers, authorities, additional = struct.unpack("!5H", payload[2:12])
+    if flags & 0x7800 or additional > 10 or authorities > 10:
+        return False
+    if flags & 0x8000:
+        return questions <= 1 and answers <= 512
+    return (questions, answers, authorities) == (1, 0, 0)
 
 
 def dns_family(row):
@@ -67,7 +82,7 @@ def read_tcp(view, at, row):
     elif is_record(payload):
         row["app"] = "tls"
         read_tls(payload, row)
-    elif re.match(rb"HTTP/\d", payload) and len(payload) >= 6:
+    elif re.match(rb"HTTP/.", payload, re.DOTALL) and len(payload) >= 6:
         row["app"] = "http"
         status = re.match(rb".{8} (\d{3})", payload, re.DOTALL)
         if status:
@@ -85,9 +100,9 @@ def read_request(payload, request, row):
     target, space, version = rest.rpartition(b" ")
     if not whole:
         target = rest.split(b" ")[0]
-    elif not (space and re.match(rb"HTTP/\d", version)):
+    elif not (space and re.match(rb"HTTP/.", version)):
         target = rest if rest.startswith(b"/") and not space else b""
-        if re.match(rb"HTTP/\d", rest):
+        if re.match(rb"HTTP/.", rest):
             target = b""
     if not target:
         return
@@ -97,7 +112,7 @@ def read_request(payload, request, row):
         if not field:
             return
         if field[:5].lower() == b"host:" and len(field) > 5:
-            row["http_host"] = field[5:].strip(b" \t")[:8192]
+            row["http_host"] = field[5:].strip(b" \t").split(b"\0")[0][:8192]
             return
 
 
@@ -150,40 +165,87 @@ def read_dns(view, start, wire, row):
     message = view.data[start : min(view.wire, len(view.data))]
     if len(message) < 12:
         return missing(row, start + 12, wire)
-    flags = int.from_bytes(message[2:4], "big")
-    row |= {"dns_id": int.from_bytes(message[:2], "big"), "dns_response": bool(flags >> 15)}
+    number, flags, questions, answers, authorities, additional = struct.unpack("!6H", message[:12])
+    row |= {"dns_id": number, "dns_response": bool(flags >> 15), "dns_answers": answers}
     if flags >> 15:
         row["dns_rcode"] = flags & 15
-    if message[4:6] == b"\0\0":
-        return None
+    behind = 12
+    if questions:
+        name, behind = read_name(message, start, wire, row)
+        if name is None:
+            return None
+        if behind + 4 > len(message):
+            return missing(row, start + behind + 4, wire)
+        row |= {"dns_name": name, "dns_type": int.from_bytes(message[behind : behind + 2], "big")}
+        if name == UNKNOWN_LABEL:
+            return missing(row, 1 << 62, wire)
+        behind += 4
+    if flags >> 15 and additional and questions <= 1:
+        row["dns_rcode"] |= extended_code(message, behind, min(answers + authorities + additional, 256))
+    return None
+
+
+UNKNOWN_LABEL = b"<unknown extended label>"
+NAMED = {letter: b"\\" + b"abtnvfr"[letter - 7 : letter - 6] for letter in range(7, 14)}
+
+
+def readable(label):
+    return b"".join(
+        bytes([letter]) if 32 <= letter != 127 else NAMED.get(letter, b"\\%03o" % letter) for letter in label.lower()
+    )
+
+
+def read_name(message, start, wire, row):
+    """Return ``(name, offset behind it)``; name None, and the status set, where it cannot be read."""
     labels, at, behind, earliest, length = [], 12, None, 12, 1
     while True:
         if at >= len(message):
-            return missing(row, start + at + 1, wire)
+            return missing(row, start + at + 1, wire), None
         size = message[at]
         if size == 0:
             break
         if size >= 0xC0:
             if at + 2 > len(message):
-                return missing(row, start + at + 2, wire)
+                return missing(row, start + at + 2, wire), None
             target = int.from_bytes(message[at : at + 2], "big") & 0x3FFF
             behind = behind or at + 2
             if target >= earliest:
-                return missing(row, 1 << 62, wire)
+                return missing(row, 1 << 62, wire), None
             at = earliest = target
             continue
+        if size >> 6 == 1 and size != 0x41:
+            return UNKNOWN_LABEL, behind or at + 1
         length += size + 1
         if size >= 0x40 or length > 255:
-            return missing(row, 1 << 62, wire)
+            return missing(row, 1 << 62, wire), None
         if at + 1 + size > len(message):
-            return missing(row, start + at + 1 + size, wire)
-        labels.append(message[at + 1 : at + 1 + size].lower())
+            return missing(row, start + at + 1 + size, wire), None
+        labels.append(readable(message[at + 1 : at + 1 + size]))
         at += 1 + size
-    behind = behind or at + 1
-    if behind + 4 > len(message):
-        return missing(row, start + behind + 4, wire)
-    row |= {"dns_name": b".".join(labels), "dns_type": int.from_bytes(message[behind : behind + 2], "big")}
-    return None
+    return b".".join(labels), behind or at + 1
+
+
+def behind_name(message, at):
+    while at < len(message):
+        size = message[at]
+        if size == 0:
+            return at + 1
+        if size >= 0x40:
+            return min(at + 2, len(message))
+        at += 1 + size
+    return len(message)
+
+
+def extended_code(message, at, records):
+    for _ in range(records):
+        at = behind_name(message, at)
+        if at + 10 > len(message):
+            return 0
+        kind, _, extension, _, _, length = struct.unpack("!HHBBHH", message[at : at + 10])
+        if kind == 41:
+            return extension << 4
+        at += 10 + length
+    return 0
 
 
 def missing(row, needed, wire):

@@ -36,8 +36,8 @@ def udp(payload, *, source=40_000, target=53, length=None):
     return struct.pack("!HHHH", source, target, 8 + len(payload) if length is None else length, 0) + payload
 
 
-def dns(name=b"\x03WWW\x07example\x03com\0", *, flags=0x0100, questions=1, kind=1):
-    return struct.pack("!HHHHHH", 0xBEEF, flags, questions, 0, 0, 0) + name + struct.pack("!HH", kind, 1)
+def dns(name=b"\x03WWW\x07example\x03com\0", *, flags=0x0100, questions=1, kind=1, additional=0):
+    return struct.pack("!HHHHHH", 0xBEEF, flags, questions, 0, 0, additional) + name + struct.pack("!HH", kind, 1)
 
 
 def client_hello(name, *, before=b""):
@@ -94,6 +94,46 @@ _transport = st.one_of(
     _datagrams.map(lambda datagram: (17, datagram)),
     st.tuples(st.sampled_from([1, 58, 132, 47]), st.binary(max_size=20)),
 )
+
+
+def gre(protocol, payload, *, flags=0):
+    """A GRE header with the fields its flags announce."""
+    fields = b"\0\0\0\7" * (bool(flags & 0xC000) + sum(bool(flags & bit) for bit in (0x2000, 0x1000)))
+    return struct.pack("!HH", flags, protocol) + fields + payload
+
+
+def mpls(*labels):
+    """A label stack."""
+    last = len(labels) - 1
+    return b"".join(struct.pack("!I", label << 12 | (at == last) << 8 | 64) for at, label in enumerate(labels))
+
+
+def pppoe(payload, *, number=b"\0\x21"):
+    """A PPPoE session header and the PPP protocol number."""
+    return struct.pack("!BBHH", 0x11, 0, 0x1234, len(payload) + len(number)) + number + payload
+
+
+def snap(protocol, payload, *, organisation=b"\0\0\0"):
+    """An LLC/SNAP header."""
+    return b"\xaa\xaa\3" + organisation + struct.pack("!H", protocol) + payload
+
+
+def vxlan(payload, *, flags=8, network=0x123456, following=0):
+    """A VXLAN header, or one of its Generic Protocol Extension."""
+    return struct.pack("!IBHB", flags << 24 | following, network >> 16, network & 0xFFFF, 0) + payload
+
+
+def geneve(protocol, payload, *, options=b"", version=0):
+    """A Geneve header."""
+    return struct.pack("!BBHI", version << 6 | len(options) // 4, 0, protocol, 0x123456 << 8) + options + payload
+
+
+def erspan(payload, *, version=1, flags=0):
+    """An ERSPAN header of type II (version 1) or III (version 2)."""
+    head = struct.pack("!II", version << 28 | 0x2A, 0)
+    return head + (struct.pack("!HH", 0, flags) + bytes(8 * (flags & 1)) if version == 2 else b"") + payload
+
+
 _fragments = st.sampled_from([0, 0, 0, 0x4000, 0x2000, 0x2005, 0x0005])
 _totals = st.one_of(st.none(), st.none(), st.integers(0, 200))
 
@@ -130,6 +170,47 @@ _network = st.one_of(
 _tags = st.lists(st.tuples(st.sampled_from([0x8100, 0x88A8, 0x9100]), st.integers(0, 0xFFFF)), max_size=2)
 
 
+@st.composite
+def _wrapped(draw, network):
+    """Put an encapsulation or a tunnel around a network layer."""
+    protocol, packet = draw(network)
+    frame = ethernet(protocol, packet)
+    flags = draw(st.sampled_from([0, 0x2000, 0x3000, 0x1000, 0x8000, 0x4000, 0x3081, 0xB001]))
+    transport = draw(
+        st.sampled_from(
+            [
+                (4, packet), (41, packet), (97, b"\x30\0" + frame), (137, mpls(5) + packet), (143, frame),
+                (47, gre(protocol, packet, flags=flags)), (47, gre(0x6558, frame, flags=flags)),
+                (47, gre(0x880B, b"\xff\3\0\x21" + packet, flags=flags)),
+                (47, gre(0x880B, b"\x57" + packet, flags=flags)),
+                (47, gre(0x88BE, erspan(frame), flags=flags)), (47, gre(0x88BE, frame, flags=flags)),
+                (47, gre(0x22EB, erspan(frame, version=2, flags=draw(st.sampled_from([0, 1, 0x800]))), flags=flags)),
+                (47, gre(0x883E, packet, flags=flags)), (47, gre(0x8847, mpls(3, 9) + packet, flags=flags)),
+                (17, udp(vxlan(frame, flags=draw(st.sampled_from([0, 8]))), target=4789)),
+                (17, udp(vxlan(frame), target=8472)),
+                (17, udp(vxlan(packet, flags=12, following=draw(st.integers(0, 5))), target=4790)),
+                (17, udp(geneve(protocol, packet, options=bytes(4 * draw(st.integers(0, 2)))), target=6081)),
+                (17, udp(geneve(0x6558, frame, version=draw(st.sampled_from([0, 0, 1]))), target=6081)),
+                (17, udp(gre(protocol, packet), target=4754)), (17, udp(mpls(7) + packet, target=6635)),
+            ]
+        )
+    )  # fmt: skip
+    around = draw(st.sampled_from(["ip", "ip", "ip6", "mpls", "wire", "control", "pppoe", "snap", "frame"]))
+    return {
+        "ip": (0x0800, ipv4(*transport)),
+        "ip6": (0x86DD, ipv6(*transport)),
+        "mpls": (0x8847, mpls(1, 16) + packet),
+        "wire": (0x8847, mpls(17) + frame),
+        "control": (0x8848, mpls(18) + bytes(4) + frame),
+        "pppoe": (0x8864, pppoe(packet, number=draw(st.sampled_from([b"\0\x21", b"\x21", b"\0\x57", b"\xc0\x21"])))),
+        "snap": (len(packet) + 8 if len(packet) < 1400 else 8, snap(protocol, packet)),
+        "frame": (0x6558, frame),
+    }[around]
+
+
+_carried = st.one_of(_network, _wrapped(_network), _wrapped(_wrapped(_network)), _wrapped(_wrapped(_wrapped(_network))))
+
+
 def _framed(link, network, tags):
     protocol, payload = network
     if link == 1:
@@ -158,6 +239,6 @@ _cuts = st.one_of(st.just(0), st.just(0), st.integers(0, 120))
 #: ``(link type, frame)``: right, cut or damaged.
 frames = st.sampled_from(LINKS).flatmap(
     lambda link: st.tuples(
-        st.just(link), st.builds(_damaged, st.builds(_framed, st.just(link), _network, _tags), _cuts, _changes)
+        st.just(link), st.builds(_damaged, st.builds(_framed, st.just(link), _carried, _tags), _cuts, _changes)
     )
 )

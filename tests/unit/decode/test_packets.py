@@ -12,6 +12,9 @@ from tests.support.packets import client_hello, dns, ethernet, ipv4, ipv6, tcp, 
 REQUEST = b"GET /index.html?q=1 HTTP/1.1\r\nUser-Agent: x\r\nhost: Example.COM \r\n\r\n"
 
 
+OPT = b"\0\0\x29\x10\0\1\0\0\0\0\0"
+
+
 def four(protocol, payload, **how):
     return ethernet(0x0800, ipv4(protocol, payload, **how))
 
@@ -36,7 +39,10 @@ CASES = {
     ),
     "ethernet padding": (four(6, tcp(b"")) + bytes(6), {"payload_bytes": 0, "decode_status": "ok"}),
     "segmentation offload": (four(6, tcp(bytes(5)), total=0), {"payload_bytes": 5, "decode_status": "ok"}),
-    "first fragment": (four(17, udp(b"x"), fragment=0x2000), {"fragment": True, "src_port": 40_000}),
+    "first fragment": (
+        four(17, udp(b"x", target=9, length=900), fragment=0x2000),
+        {"fragment": True, "src_port": 40_000, "decode_status": "ok"},
+    ),
     "later fragment": (four(17, bytes(9), fragment=7), {"fragment": True, "src_port": None, "payload_bytes": 9}),
     "ip options": (four(17, udp(b""), options=bytes(8)), {"dst_port": 53}),
     "hop by hop and destination options": (
@@ -54,7 +60,7 @@ CASES = {
     "arp": (ethernet(0x0806, b"\0\1\x08\0\6\4\0\2" + bytes(20)), {"arp_opcode": 2, "ip_version": None}),
     "one tag": (ethernet(0x0800, ipv4(6, tcp(b"")), tags=[(0x8100, 0x6064)]), {"vlan": 100, "eth_type": 0x0800}),
     "two tags": (ethernet(0x0800, ipv4(6, tcp(b"")), tags=[(0x88A8, 7), (0x8100, 9)]), {"vlan": 7, "dst_port": 443}),
-    "802.3 length": (ethernet(40, bytes(40)), {"eth_type": None, "decode_status": "unsupported"}),
+    "802.3 length": (ethernet(40, b"\x42\x42\3" + bytes(37)), {"eth_type": None, "decode_status": "unsupported"}),
     "unread ethertype": (ethernet(0x88CC, bytes(40)), {"eth_type": 0x88CC, "decode_status": "unsupported"}),
     "dns query": (
         four(17, udp(dns())),
@@ -65,6 +71,16 @@ CASES = {
         four(17, udp(dns(flags=0x8183), source=53, target=40_000)),
         {"dns_response": True, "dns_rcode": 3, "dns_name": b"www.example.com"},
     ),
+    "dns with an extended response code": (
+        four(17, udp(dns(flags=0x8180, additional=1) + OPT, source=53, target=40_000)),
+        {"dns_rcode": 16, "dns_answers": 0},
+    ),
+    "dns on a port of its own": (four(17, udp(dns(), source=1024, target=1053)), {"app": "dns", "dns_type": 1}),
+    "dns with a label that has no meaning": (
+        four(17, udp(dns(b"\1a\x42bc\0"))),
+        {"dns_name": b"<unknown extended label>", "decode_status": "malformed"},
+    ),
+    "dns with control characters": (four(17, udp(dns(b"\4a\r\1b\0"))), {"dns_name": b"a\\r\\001b"}),
     "dns root": (four(17, udp(dns(b"\0", kind=2))), {"dns_name": b"", "dns_type": 2}),
     "dns pointer to itself": (
         four(17, udp(dns(b"\xc0\x0c"))),
