@@ -1,7 +1,7 @@
-"""Say whether the policies of a rendered manifest let every node's collector in: check_nodes.py MANIFESTS ADDRESS…
+"""Say whether a manifest's policies let every node's collector in: check_nodes.py MANIFESTS ADDRESS ADDRESS.
 
-Only the standard library, so that it runs where kubectl does. The policy is found by its name, `collectors`; its blocks are
-lines of the form kustomize writes.
+Only the standard library, so that it runs where kubectl does. The policy is found by its name, `collectors`; its blocks
+are lines of the form kustomize writes.
 """
 
 from __future__ import annotations

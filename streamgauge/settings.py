@@ -129,6 +129,7 @@ class CollectorSettings(HttpSettings):
     ring_block_timeout_ms: Positive = Field(
         60, description="milliseconds after which a part-filled block is handed over"
     )
+    decapsulate: bool = Field(True, description="open tunnels: columns describe the innermost packet")
     frame_bytes: int = Field(0, ge=0, le=65535, description="bytes of each packet kept in column frame; 0: none")
     batch_rows: int = Field(8192, ge=1, le=65536, description="rows after which a batch closes")
     batch_bytes: int = Field(512 << 10, ge=4096, description="bytes after which a batch closes")

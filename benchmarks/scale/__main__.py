@@ -1,6 +1,7 @@
-"""Measure: python -m benchmarks.scale [--nodes 200] [--seconds 10] [--json FILE]
+"""Measure: python -m benchmarks.scale [--nodes 200] [--seconds 10] [--json FILE].
 
-Servers, services and synthetic nodes share this machine's processors, so the figures are a floor. Each phase is bounded in time. Printed: what was taken, at what cost in processor time and memory.
+Servers, services and synthetic nodes share this machine's processors, so the figures are a floor. Each phase is bounded
+in time. Printed: what was taken, at what cost in processor time and memory.
 """
 
 from __future__ import annotations

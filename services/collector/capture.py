@@ -51,7 +51,7 @@ class Capture:
         self._account = account
         self._failure = failure
         self._finished = finished
-        self._decoder = Decoder(frame_bytes=settings.frame_bytes)
+        self._decoder = Decoder(frame_bytes=settings.frame_bytes, decapsulate=settings.decapsulate)
         self._stop = threading.Event()
         self._free: queue.SimpleQueue[Rows] = queue.SimpleQueue()
         self._full: queue.SimpleQueue[Rows | None] = queue.SimpleQueue()

@@ -16,11 +16,12 @@ from tests.support.dry.names import NameServer
 from tests.support.dry.pod import DNS_ADDRESS, Pod
 from tests.support.dry.volumes import Configuration
 from tests.support.reachability import Endpoint, Policies, selector_matches
-from tests.support.rendering import Workload
 from tests.support.waiting import eventually_sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from tests.support.rendering import Workload
 
 Manifest = dict[str, Any]
 

@@ -19,7 +19,7 @@ _TTL: Final = 1
 
 
 class NameServer:
-    """Answers on one address of a namespace; ``look_up`` gives the addresses of a name, or None if there is no such name."""
+    """Answers on one address of a namespace; ``look_up`` gives a name's addresses, or None if there is no such name."""
 
     def __init__(self, namespace: str, address: str, look_up: Callable[[str], list[str] | None]) -> None:
         self._socket = socket_in(namespace, socket.SOCK_DGRAM)

@@ -54,6 +54,8 @@ class Pod:
         self.group = security.get("fsGroup", 0)
         self.folder = cluster.folder / "run" / self.name
         self.restarts = 0
+        #: Variables a test sets beside the manifest's.
+        self.variables: dict[str, str] = {}
         #: Seconds each stop took, and how many had to be cut off.
         self.stops: list[float] = []
         self.cut_off = 0
@@ -79,7 +81,7 @@ class Pod:
         namespaces.inside(self.cluster.node, *f"ip link set {port} master br0 up".split())
         for command in ("link set lo up", f"address add {self.address}/24 dev eth0", "link set eth0 up"):
             namespaces.inside(self.namespace, "ip", *command.split())
-        namespaces.inside(self.namespace, *"ip route add default dev eth0".split())
+        namespaces.inside(self.namespace, "ip", "route", "add", "default", "dev", "eth0")
 
     def enforce_policies(self, others: list[tuple[Endpoint, list[int]]]) -> None:
         """Let through what the policies allow, computed pair by pair, and answers; drop the rest."""
@@ -88,14 +90,18 @@ class Pod:
         allow, own = self.cluster.policies.allow, self.endpoint
         rules = []
         for other, ports in others:
-            for port in ports:
-                for protocol in ("tcp", "udp"):
-                    if allow(own, other, port, protocol.upper()):
-                        rules.append(f"add rule inet p out ip daddr {other.address} {protocol} dport {port} accept")
-            for port in self.ports:
-                # A kubelet's probes come from the node and pass in every network.
-                if other.name == "node" or allow(other, own, port):
-                    rules.append(f"add rule inet p in ip saddr {other.address} tcp dport {port} accept")
+            rules += [
+                f"add rule inet p out ip daddr {other.address} {protocol} dport {port} accept"
+                for port in ports
+                for protocol in ("tcp", "udp")
+                if allow(own, other, port, protocol.upper())
+            ]
+            # A kubelet's probes come from the node and pass in every network.
+            rules += [
+                f"add rule inet p in ip saddr {other.address} tcp dport {port} accept"
+                for port in self.ports
+                if other.name == "node" or allow(other, own, port)
+            ]
         chains = [
             "add table inet p",
             "add chain inet p in { type filter hook input priority 0; policy drop; }",
@@ -154,7 +160,7 @@ class Pod:
         return self._process is not None and self._process.poll() == 0
 
     def ready(self) -> bool:
-        """Ask its readiness probe, as the kubelet does; of one that runs no server of ours, whether its port is open."""
+        """Ask its readiness probe, as the kubelet does; of Silo's stand-in only whether it answers."""
         if self._process is None or self._process.poll() is not None:
             return False
         probe = self.spec["readinessProbe"]["httpGet"]
@@ -162,7 +168,7 @@ class Pod:
         answer = namespaces.get(
             self.cluster.node, self.address, port, probe["path"], tls=probe.get("scheme") == "HTTPS"
         )
-        if answer is not None and self.spec["name"] in self.cluster.programs and self.spec["name"] == "minio":
+        if answer is not None and self.spec["name"] == "minio":
             return True
         return answer is not None and 200 <= answer[0] < 400
 
@@ -222,7 +228,7 @@ class Pod:
             "status.podIP": self.address,
         }
         own = self.cluster.configuration.environment(self.spec, self.workload.namespace, fields)
-        return {**_IMAGE_ENVIRONMENT, **own}
+        return {**_IMAGE_ENVIRONMENT, **own, **self.variables}
 
     def _mounts(self) -> list[tuple[str, str, bool]]:
         """Make the volumes and return (source, target, writable), outer mounts first."""
