@@ -63,8 +63,21 @@ class StoredObject:
 class Store:
     """The bucket. Lives as long as its service or command; ``start`` checks that it can be used."""
 
-    def __init__(self, settings: S3Settings, *, threads: int = 8) -> None:
+    def __init__(
+        self, settings: S3Settings, *, threads: int = 8, headers: Mapping[str, str] | None = None, lock: bool = False
+    ) -> None:
+        """Prepare a client.
+
+        Args:
+            settings: where the storage is.
+            threads: how many calls may be under way at once.
+            headers: of each upload (encryption).
+            lock: a bucket that is created can lock objects.
+
+        """
         self._settings = settings
+        self._headers = dict(headers or {})
+        self._lock = lock
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self._client: Minio | None = None
@@ -87,7 +100,7 @@ class Store:
                 "create it or switch creating on"
             )
         try:
-            await self._call(f"create bucket {bucket}", self.client.make_bucket, bucket, settings.region)
+            await self._call(f"create bucket {bucket}", self.client.make_bucket, bucket, settings.region, self._lock)
         except StoreError:
             # Another replica may have been faster.
             if not await self._call(f"look for bucket {bucket}", self.client.bucket_exists, bucket):
@@ -139,7 +152,6 @@ class Store:
         data: bytes | memoryview,
         *,
         content_type: str = "application/vnd.apache.parquet",
-        headers: Mapping[str, str] | None = None,
         exclusive: bool = False,
     ) -> StoredObject:
         """Store an object in one request and verify it; it appears whole or not at all.
@@ -152,7 +164,6 @@ class Store:
             key: where.
             data: the content.
             content_type: of the content.
-            headers: further headers of the request.
             exclusive: refuse to replace an object (servers without conditional writes replace it nevertheless).
 
         Raises:
@@ -161,13 +172,12 @@ class Store:
 
         """
         attempt = f"upload {key} to bucket {self.bucket}"
-        return await self._call(attempt, self._put, key, data, content_type, dict(headers or {}), exclusive)
+        return await self._call(attempt, self._put, key, data, content_type, exclusive)
 
-    def _put(
-        self, key: str, data: bytes | memoryview, content_type: str, headers: dict[str, str], exclusive: bool
-    ) -> StoredObject:
+    def _put(self, key: str, data: bytes | memoryview, content_type: str, exclusive: bool) -> StoredObject:
         digest = hashlib.md5(data, usedforsecurity=False)
-        headers |= {"Content-Type": content_type, "Content-MD5": base64.b64encode(digest.digest()).decode()}
+        headers = {"Content-Type": content_type, "Content-MD5": base64.b64encode(digest.digest()).decode()}
+        headers |= self._headers
         if exclusive:
             headers["If-None-Match"] = "*"
         # The public put_object takes no conditions and no Content-MD5; the version of minio is pinned below 8.
@@ -228,6 +238,15 @@ class Store:
     async def remove(self, key: str) -> None:
         """Remove one object; no error when there is none."""
         await self._call(f"remove {key} from bucket {self.bucket}", self.client.remove_object, self.bucket, key)
+
+    async def run(self, attempt: str, work: Callable[[], T]) -> T:
+        """Run work with the blocking client in a thread of the store; ``attempt`` completes "cannot …".
+
+        Raises:
+            StoreError: what it says.
+
+        """
+        return await self._call(attempt, work)
 
     async def _call(self, attempt: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._pool is None:

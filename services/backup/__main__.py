@@ -6,6 +6,7 @@ import argparse
 import sys
 from functools import partial
 
+from services.backup import retention
 from services.backup.metrics import BackupMetrics
 from services.backup.service import Backup
 from streamgauge import lifecycle, logs, settings
@@ -23,7 +24,8 @@ async def serve(configuration: Settings) -> None:
     own = configuration.section(BackupSettings)
     nats = configuration.section(NatsSettings)
     bus = Bus(nats, "backup")
-    store = Store(configuration.section(S3Settings))
+    headers = retention.encryption_headers(own)
+    store = Store(configuration.section(S3Settings), headers=headers, lock=own.lock_days > 0)
     backup = Backup(bus, store, own, nats, metrics, failure)
     http = HttpServer(own, metrics.page, failure, ready=backup.ready)
     await lifecycle.run([bus, store, backup, http], failure=failure)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from services.backup.consumer import Consumer
     from services.backup.intake import Intake
     from services.backup.lease import Lease
+    from services.backup.memory import Memory
     from services.backup.metrics import BackupMetrics
     from services.backup.recovery import Catalogue
     from services.backup.rotation import Rotation
@@ -39,6 +40,8 @@ _PULL_WAIT: Final = 1.0
 _REOPEN_PAUSE: Final = 0.5
 #: Seconds between attempts to get a lane that another replica writes.
 _HELD_PAUSE: Final = 1.0
+#: Seconds until a lane looks again whether there is memory to read on.
+_FULL_PAUSE: Final = 0.05
 #: Seconds the last object may take at the end; what is not stored by then comes again at the next start.
 STOP_TIMEOUT: Final = 25.0
 
@@ -52,6 +55,7 @@ class Parts:
     consumer: Consumer
     intake: Intake
     rotation: Rotation
+    memory: Memory
     writer: Writer
     store: Store
     metrics: BackupMetrics
@@ -71,6 +75,7 @@ class Lane:
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._storing: asyncio.Task[None] | None = None
+        parts.memory.join(lambda: parts.intake.size)
 
     async def start(self, catalogue: Catalogue, *, wait: bool) -> None:
         """Take the lane and go on behind what is stored.
@@ -152,15 +157,31 @@ class Lane:
 
     async def _step(self) -> None:
         intake, rotation = self._intake, self._parts.rotation
-        age = time.monotonic() - intake.open.opened
-        wait = min(_PULL_WAIT, rotation.wait(messages=len(intake.open.replies), age=age))
-        for delivery in await self._consumer.pull(wait):
-            await self._take(delivery)
-        # An unfinished object must become the same again, whatever the limits are now.
-        opened = intake.open
+        if self._parts.memory.full:
+            await self._pause(_FULL_PAUSE)
+        else:
+            age = time.monotonic() - intake.open.opened
+            wait = min(_PULL_WAIT, rotation.wait(messages=len(intake.open.replies), age=age))
+            for delivery in await self._consumer.pull(wait):
+                await self._take(delivery)
+                await self._close_if_due()
+        await self._close_if_due()
+
+    async def _close_if_due(self) -> None:
+        opened, rotation = self._intake.open, self._parts.rotation
         age = time.monotonic() - opened.opened
-        due = rotation.due(size=opened.size, rows=opened.rows, messages=len(opened.replies), age=age)
-        if due and (opened.again is None or (self._consumer.pending == 0 and age >= rotation.max_age)):
+        if opened.again is not None:
+            # An unfinished object must become the same again, whatever the limits are now.
+            due = bool(opened.replies) and self._consumer.pending == 0 and age >= rotation.max_age
+        else:
+            due = rotation.due(
+                size=opened.size,
+                rows=opened.rows,
+                messages=len(opened.replies),
+                age=age,
+                max_bytes=self._parts.memory.object_bytes(rotation.max_bytes),
+            )
+        if due:
             await self._close()
 
     async def _take(self, delivery: Delivery) -> None:

@@ -16,11 +16,15 @@ class Rotation:
     #: JetStream hands out a limited number of unacknowledged messages; beyond it nothing more would come.
     max_messages: int
 
-    def due(self, *, size: int, rows: int, messages: int, age: float) -> bool:
-        """Return whether an object that holds this much must be closed. ``age`` is in seconds, ``size`` in bytes."""
+    def due(self, *, size: int, rows: int, messages: int, age: float, max_bytes: int | None = None) -> bool:
+        """Return whether an object that holds this much must be closed.
+
+        ``age`` is in seconds, ``size`` in bytes; ``max_bytes`` replaces the limit while memory is short.
+        """
         if messages == 0:
             return False
-        return size >= self.max_bytes or rows >= self.max_rows or messages >= self.max_messages or age >= self.max_age
+        limit = self.max_bytes if max_bytes is None else max_bytes
+        return size >= limit or rows >= self.max_rows or messages >= self.max_messages or age >= self.max_age
 
     def wait(self, *, messages: int, age: float) -> float:
         """Return how many seconds may pass until the age closes the object; the longest age when it is empty."""

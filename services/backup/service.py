@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from services.backup import recovery
+from services.backup import recovery, retention
 from services.backup.consumer import MAX_ACK_PENDING, Consumer
 from services.backup.intake import Intake
 from services.backup.lane import Lane, Parts
 from services.backup.lease import Lease
+from services.backup.memory import Memory
 from services.backup.rotation import Rotation
 from services.backup.writer import Place, Writer
 from streamgauge import objects, subjects
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from streamgauge.objects import ObjectKind
     from streamgauge.settings import BackupSettings, NatsSettings
     from streamgauge.store import Store
-
-#: Bytes of batches an object takes at the least, however many shards share the memory.
-_LEAST_BYTES: Final = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +63,7 @@ class Backup:
         self._nats = nats
         self._metrics = metrics
         self._failure = failure
+        self._memory = Memory(settings.pending_bytes)
         self._lanes: list[Lane] = []
         self._ready = False
 
@@ -80,9 +79,10 @@ class Backup:
         info = await self._bus.ensure_stream()
         routes = list(self._routes(info))
         self._check(info)
+        await retention.protect(self._store, self._settings)
         catalogue = recovery.Catalogue(self._store)
         encoders = asyncio.Semaphore(self._settings.encoders)
-        rotation = self._rotation(len(routes))
+        rotation = self._rotation()
         self._metrics.watch(lambda: [lane.state() for lane in self._lanes])
         for route in routes:
             lane = Lane(route.name, self._parts(info, route, rotation, encoders))
@@ -145,6 +145,7 @@ class Backup:
             consumer=self._consumer(route),
             intake=Intake(route.kind, keep=int(self._settings.dedupe_hours * 3600 * 10**9)),
             rotation=rotation,
+            memory=self._memory,
             writer=Writer(place, self._store, self._settings, self._metrics, encoders, lease),
             store=self._store,
             metrics=self._metrics,
@@ -168,12 +169,10 @@ class Backup:
             yield Route("ledger", None, f"{subjects.LEDGER}.*")
             yield Route("identity", None, f"{subjects.IDENTITY}.*")
 
-    def _rotation(self, lanes: int) -> Rotation:
+    def _rotation(self) -> Rotation:
         settings = self._settings
-        # One object fills while the one before is stored: each lane holds two at the most.
-        share = max(settings.pending_bytes // max(lanes, 1) // 2, _LEAST_BYTES)
         return Rotation(
-            max_bytes=min(settings.rotate_bytes, share),
+            max_bytes=settings.rotate_bytes,
             max_rows=settings.rotate_rows,
             max_age=settings.rotate_seconds,
             max_messages=MAX_ACK_PENDING // 4,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from services.backup import parquet, records
+from services.backup import parquet, records, table
 from services.backup.lease import Span
 from streamgauge import footers, schema
 from streamgauge.errors import StoreConflictError, StoreError
@@ -123,8 +123,8 @@ class Writer:
         place, settings = self._place, self._settings
         poison: Poison = [(delivery, reason, None) for delivery, reason in assembly.poison]
         if place.kind == "summaries":
-            decoded = parquet.decode(assembly.batches)
-            unreadable, shares = decoded.poison, parquet.shares(decoded)
+            decoded = table.decode(assembly.batches)
+            unreadable, shares = decoded.poison, table.shares(decoded)
         else:
             rows, unreadable = records.read(place.kind, assembly.batches)
             shares = records.shares(place.kind, rows)
@@ -133,7 +133,8 @@ class Writer:
         self._quarantined += [self._named(delivery, batch) for delivery, _, batch in poison]
         if not shares:
             return None, poison
-        table = parquet.table(decoded) if place.kind == "summaries" else records.table(place.kind, rows)
+        in_flows = place.kind == "summaries" and settings.order == "flow"
+        content = table.build(decoded, settings.order) if place.kind == "summaries" else records.table(place.kind, rows)
         manifest = Manifest(
             kind=place.kind,
             stream=place.stream,
@@ -149,7 +150,7 @@ class Writer:
             quarantined=self._quarantined,
         )
         level, group = settings.compression_level, settings.row_group_rows
-        data = parquet.write(table, manifest.metadata(), level=level, row_group_rows=group)
+        data = parquet.write(content, manifest.metadata(), level=level, row_group_rows=group, in_flows=in_flows)
         hour = partition_hour(min(share.first_time for share in shares))
         name = ObjectName(place.kind, place.incarnation, assembly.first, assembly.last, hour, place.shard)
         return Built(name, manifest, memoryview(data)), poison

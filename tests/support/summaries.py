@@ -43,6 +43,8 @@ def batch(rows: int = 100, *, seed: int = 1, start: int = START, node: str = "no
 
 
 def _column(column: schema.Column, given: pa.Array | None, rows: int) -> pa.Array:
+    if given is None and column.kind is Kind.WORD and not column.nullable:
+        return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int8()), pa.array(column.words, pa.string()))
     if given is None:
         given = pa.nulls(rows, column.arrow_type) if column.nullable else pa.array(np.zeros(rows, np.int64))
     return given if column.kind is Kind.WORD and given.type == column.arrow_type else given.cast(column.arrow_type)

@@ -82,7 +82,7 @@ async def started(world):
         infos = await world.bus.jetstream.consumers_info("TRAFFIC")
         return any(info.name == LANE and info.num_waiting for info in infos)
 
-    await eventually(is_open)
+    await eventually(is_open, within=30)
 
 
 async def finish(process):
@@ -101,8 +101,8 @@ async def test_killed_at_any_point(world, spawn_backup, point):
     await world.publish(4, 5)
     process = spawn_backup()
 
-    await eventually(world.exactly)
-    await eventually(world.settled)
+    await eventually(world.exactly, within=30)
+    await eventually(world.settled, within=30)
     await finish(process)
 
 
@@ -113,7 +113,7 @@ async def test_an_upload_of_the_dead_that_arrives_late(world, spawn_backup, tmp_
     await asyncio.to_thread(dying.communicate, timeout=20)
     await world.publish(4, 5)
     process = spawn_backup(STREAMGAUGE_BACKUP_ROTATE_ROWS="10")
-    await eventually(world.exactly)
+    await eventually(world.exactly, within=30)
     await finish(process)
 
     first = min(await tables(world.store))
@@ -127,15 +127,15 @@ async def test_batches_published_twice_are_stored_once(world, run):
     one = await run()
     await world.publish(1, 2, 3)
     await world.publish(2, message_id="again")
-    await eventually(world.exactly)
-    await eventually(world.settled)
+    await eventually(world.exactly, within=30)
+    await eventually(world.settled, within=30)
     await one.stop()
     two = await run()
     await world.publish(1, 3, message_id="and again")
     await world.publish(4)
 
-    await eventually(world.exactly)
-    await eventually(world.settled)
+    await eventually(world.exactly, within=30)
+    await eventually(world.settled, within=30)
     assert (one.metrics.duplicates.get(), two.metrics.duplicates.get()) == (1, 1)
 
 
@@ -144,9 +144,9 @@ async def test_batches_out_of_order(world, run):
     one = await run()
     await world.publish(3, 1, 2, 8, 4)
 
-    await eventually(world.exactly)
+    await eventually(world.exactly, within=30)
     await world.publish(5, 7, 6)
-    await eventually(world.exactly)
+    await eventually(world.exactly, within=30)
     assert one.metrics.duplicates.get() == 0
 
 
@@ -154,12 +154,12 @@ async def test_consumer_deleted(world, run):
     """A consumer that someone deletes is made anew behind what is stored."""
     one = await run()
     await world.publish(1, 2)
-    await eventually(world.exactly)
+    await eventually(world.exactly, within=30)
     await world.bus.jetstream.delete_consumer("TRAFFIC", LANE)
     await world.publish(3)
 
-    await eventually(world.exactly)
-    await eventually(world.settled)
+    await eventually(world.exactly, within=30)
+    await eventually(world.settled, within=30)
     assert one.metrics.reopened.get() >= 1
 
 
@@ -167,7 +167,7 @@ async def test_consumer_made_anew_by_someone_else(world, run):
     """A consumer that someone makes again from the beginning delivers everything again, and nothing is stored twice."""
     one = await run()
     await world.publish(1, 2)
-    await eventually(world.exactly)
+    await eventually(world.exactly, within=30)
     jetstream = world.bus.jetstream
 
     async def made_anew():
@@ -180,8 +180,8 @@ async def test_consumer_made_anew_by_someone_else(world, run):
     await eventually(made_anew)
     await world.publish(3)
 
-    await eventually(world.exactly)
-    await eventually(world.settled)
+    await eventually(world.exactly, within=30)
+    await eventually(world.settled, within=30)
     assert one.failure.error is None
 
 
@@ -193,7 +193,7 @@ async def test_a_second_writer_stops(world, run, spawn_backup):
     said = [line for line in errors.splitlines() if not line.startswith("{")]
     await world.publish(1)
 
-    await eventually(world.exactly)
+    await eventually(world.exactly, within=30)
     assert process.returncode == 1
     assert len(said) == 1
     assert "shard-00 is written by" in said[0]
@@ -206,13 +206,13 @@ async def test_a_stand_in_takes_over(world, spawn_backup):
     await started(world)
     second = spawn_backup(STREAMGAUGE_BACKUP_WHEN_TAKEN="wait")
     await world.publish(1, 2)
-    await eventually(world.exactly)
+    await eventually(world.exactly, within=30)
     await world.publish(3)
     first.kill()
     await world.publish(4)
 
-    await eventually(world.exactly, within=20)
-    await eventually(world.settled)
+    await eventually(world.exactly, within=30)
+    await eventually(world.settled, within=30)
     await finish(second)
 
 
@@ -221,7 +221,7 @@ async def test_a_writer_that_hung_is_fenced(world, spawn_backup):
     hung = spawn_backup()
     await started(world)
     await world.publish(1)
-    await eventually(world.exactly)
+    await eventually(world.exactly, within=30)
     hung.send_signal(signal.SIGSTOP)
     await world.publish(2)
     process = spawn_backup()
@@ -231,8 +231,8 @@ async def test_a_writer_that_hung_is_fenced(world, spawn_backup):
     _, errors = await asyncio.to_thread(hung.communicate, timeout=40)
 
     await world.publish(4)
-    await eventually(world.exactly)
-    await eventually(world.settled)
+    await eventually(world.exactly, within=30)
+    await eventually(world.settled, within=30)
     assert hung.returncode == 1
     assert "taken over by another writer" in errors.splitlines()[-1]
     await finish(process)
@@ -257,7 +257,7 @@ async def test_a_stream_made_anew(world, run):
     """A stream that is deleted and created again counts from 1: its objects have other names, and nothing is hidden."""
     one = await run()
     await world.publish(1, 2, 3)
-    await eventually(world.exactly)
+    await eventually(world.exactly, within=30)
     await one.stop()
     await world.bus.jetstream.delete_stream("TRAFFIC")
     await world.bus.ensure_stream()
@@ -265,7 +265,7 @@ async def test_a_stream_made_anew(world, run):
     await world.publish(2, 3, 4)
     two = await run()
 
-    await eventually(world.exactly)
+    await eventually(world.exactly, within=30)
     assert two.metrics.duplicates.get() == 2
     assert len({key.rpartition("/")[2].partition("-")[0] for key in await tables(world.store)}) == 2
 
@@ -274,31 +274,31 @@ async def test_the_bucket_is_the_truth(world, run):
     """A new, empty bucket gets everything the stream still has, whatever the lease remembers."""
     one = await run()
     await world.publish(1, 2)
-    await eventually(world.exactly)
+    await eventually(world.exactly, within=30)
     await one.stop()
     for stored in await world.store.list_all(""):
         await world.store.remove(stored.key)
     await run()
 
-    await eventually(world.exactly)
+    await eventually(world.exactly, within=30)
 
 
 async def test_a_lease_that_went_back_in_time(world, run):
     """A record of the lease that lost its last updates does not make anything come again: the bucket is asked too."""
     one = await run()
     await world.publish(1)
-    await eventually(world.exactly)
+    await eventually(world.exactly, within=30)
     values = await world.bus.jetstream.key_value("backup-TRAFFIC")
     old = (await values.get("shard-03")).value
     await world.publish(2)
-    await eventually(world.exactly)
+    await eventually(world.exactly, within=30)
     await one.stop()
     await values.put("shard-03", old)
     await run()
     await world.publish(3)
 
-    await eventually(world.exactly)
-    await eventually(world.settled)
+    await eventually(world.exactly, within=30)
+    await eventually(world.settled, within=30)
 
 
 async def test_killed_again_and_again(world, spawn_backup):
@@ -318,8 +318,8 @@ async def test_killed_again_and_again(world, spawn_backup):
         await asyncio.to_thread(process.communicate)
     process = spawn_backup()
 
-    await eventually(world.exactly, within=20)
-    await eventually(world.settled)
+    await eventually(world.exactly, within=30)
+    await eventually(world.settled, within=30)
     await finish(process)
 
 
@@ -331,6 +331,6 @@ async def test_nats_killed_and_started_again(world, run, nats_server):
     nats_server.start()
     await world.publish(3)
 
-    await eventually(world.exactly, within=20)
-    await eventually(world.settled, within=20)
+    await eventually(world.exactly, within=30)
+    await eventually(world.settled, within=30)
     assert one.failure.error is None

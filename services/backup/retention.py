@@ -1,0 +1,156 @@
+"""What the bucket does by itself: expiry, leftovers of uploads, versions, object lock; and encryption of what we send.
+
+Only our own lifecycle rules are touched (names that begin with ``streamgauge-``). A server that lacks what the settings
+ask for is a fault at the start: whoever asks for protection must not run without.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from minio.commonconfig import COMPLIANCE, ENABLED, GOVERNANCE, Filter
+from minio.error import S3Error
+from minio.lifecycleconfig import (
+    AbortIncompleteMultipartUpload,
+    Expiration,
+    LifecycleConfig,
+    NoncurrentVersionExpiration,
+    Rule,
+)
+from minio.objectlockconfig import DAYS, ObjectLockConfig
+from minio.sse import SseKMS, SseS3
+from minio.versioningconfig import VersioningConfig
+
+from streamgauge import objects
+from streamgauge.errors import ConfigurationError, StoreAwayError, StoreError
+from streamgauge.logs import get
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamgauge.settings import BackupSettings
+    from streamgauge.store import Store
+
+_log = get("retention")
+
+_OWN: Final = "streamgauge-"
+#: Days after which parts of an upload that was never completed are removed.
+_UPLOAD_DAYS: Final = 1
+#: Days after which versions that were replaced or expired are removed.
+_OLD_VERSION_DAYS: Final = 1
+_EXPIRING: Final = (*(objects.prefix(kind) for kind in objects.KINDS), "quarantine/")
+_NOTHING_SET: Final = {
+    "NoSuchLifecycleConfiguration",
+    "ObjectLockConfigurationNotFoundError",
+    "NoSuchObjectLockConfiguration",
+}
+
+
+def encryption_headers(settings: BackupSettings) -> dict[str, str]:
+    """Return the headers that ask the server to encrypt an object."""
+    if settings.encryption == "none":
+        return {}
+    sse = SseS3() if settings.encryption == "s3" else SseKMS(settings.encryption_key, {})
+    return {name: str(value) for name, value in sse.headers().items() if value is not None}
+
+
+async def protect(store: Store, settings: BackupSettings) -> None:
+    """Make the bucket what the settings say.
+
+    Raises:
+        ConfigurationError: the server has no such thing, or the key may not set it.
+        StoreError: the storage is away.
+
+    """
+    if settings.versioning:
+        await _set(store, "versioning", "VERSIONING=false", lambda: _version(store))
+    if settings.lock_days:
+        await _set(store, "object lock", "LOCK_DAYS=0", lambda: _lock(store, settings))
+    if settings.retention_days:
+        await _set(store, "expiry", "RETENTION_DAYS=0", lambda: _expire(store, settings))
+        return
+    try:
+        await store.run("set the lifecycle", lambda: _expire(store, settings))
+    except StoreAwayError:
+        raise
+    except StoreError as error:
+        # Nobody asked for it: our own uploads are single requests and leave nothing behind.
+        _log.info("leftovers of uploads are not removed by the bucket", reason=str(error))
+
+
+async def _set(store: Store, what: str, without: str, work: Callable[[], None]) -> None:
+    try:
+        await store.run(f"set {what} of bucket {store.bucket}", work)
+    except StoreAwayError:
+        raise
+    except StoreError as error:
+        raise ConfigurationError(
+            f"{error}; if the server has no {what} or this key may not set it: set it up by other means, and "
+            f"STREAMGAUGE_BACKUP_{without}"
+        ) from error
+
+
+def _version(store: Store) -> None:
+    if store.client.get_bucket_versioning(store.bucket).status != ENABLED:
+        store.client.set_bucket_versioning(store.bucket, VersioningConfig(ENABLED))
+
+
+def _lock(store: Store, settings: BackupSettings) -> None:
+    mode = GOVERNANCE if settings.lock_mode == "governance" else COMPLIANCE
+    try:
+        present = store.client.get_object_lock_config(store.bucket)
+        if (present.mode, present.duration, present.duration_unit) == (mode, settings.lock_days, DAYS):
+            return
+    except S3Error as error:
+        if error.code not in _NOTHING_SET:
+            raise
+    store.client.set_object_lock_config(store.bucket, ObjectLockConfig(mode, settings.lock_days, DAYS))
+
+
+def _expire(store: Store, settings: BackupSettings) -> None:
+    present = store.client.get_bucket_lifecycle(store.bucket)
+    rules = present.rules if present else []
+    foreign = [rule for rule in rules if not (rule.rule_id or "").startswith(_OWN)]
+    own = {rule.rule_id: rule for rule in rules if rule not in foreign}
+    wanted = _rules(settings)
+    if {name: _days(rule) for name, rule in own.items()} == {rule.rule_id: _days(rule) for rule in wanted}:
+        return
+    try:
+        store.client.set_bucket_lifecycle(store.bucket, LifecycleConfig(foreign + wanted))
+    except S3Error:
+        # Some servers remove leftovers by themselves and take no rule for it.
+        wanted = [rule for rule in wanted if rule.abort_incomplete_multipart_upload is None]
+        if not foreign + wanted:
+            raise
+        store.client.set_bucket_lifecycle(store.bucket, LifecycleConfig(foreign + wanted))
+    _log.info("lifecycle set", rules=[rule.rule_id for rule in wanted])
+
+
+def _rules(settings: BackupSettings) -> list[Rule]:
+    abort = AbortIncompleteMultipartUpload(days_after_initiation=_UPLOAD_DAYS)
+    rules = [
+        Rule(
+            ENABLED,
+            rule_filter=Filter(prefix=""),
+            rule_id=f"{_OWN}uploads",
+            abort_incomplete_multipart_upload=abort,
+        )
+    ]
+    if settings.retention_days:
+        old = NoncurrentVersionExpiration(noncurrent_days=_OLD_VERSION_DAYS)
+        rules += [
+            Rule(
+                ENABLED,
+                rule_filter=Filter(prefix=prefix),
+                rule_id=f"{_OWN}expire-{prefix.partition('/')[0]}",
+                expiration=Expiration(days=settings.retention_days),
+                noncurrent_version_expiration=old if settings.versioning or settings.lock_days else None,
+            )
+            for prefix in _EXPIRING
+        ]
+    return rules
+
+
+def _days(rule: Rule) -> tuple[int | None, bool]:
+    expiration = rule.expiration.days if rule.expiration else None
+    return expiration, rule.noncurrent_version_expiration is not None

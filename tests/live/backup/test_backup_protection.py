@@ -1,0 +1,103 @@
+"""What the bucket is told: expiry, leftovers, versions, lock, encryption; and what is said where it cannot."""
+
+from __future__ import annotations
+
+import pytest
+from minio.commonconfig import ENABLED, Filter
+from minio.error import S3Error
+from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
+
+from services.backup import retention
+from streamgauge.errors import ConfigurationError
+from streamgauge.settings import BackupSettings
+from streamgauge.store import Store
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(name="open_store")
+async def _open_store(s3_settings):
+    stores = []
+
+    async def start(**settings):
+        own = BackupSettings.model_validate(settings)
+        headers = retention.encryption_headers(own)
+        stores.append(Store(s3_settings, headers=headers, lock=own.lock_days > 0))
+        await stores[-1].start()
+        await retention.protect(stores[-1], own)
+        return stores[-1]
+
+    yield start
+    for store in stores:
+        await store.stop()
+
+
+def rules(store):
+    found = store.client.get_bucket_lifecycle(store.bucket)
+    return {rule.rule_id: rule for rule in found.rules} if found else {}
+
+
+async def test_expiry(open_store):
+    """Objects of all kinds expire after the days set, and leftovers of uploads after one."""
+    store = await open_store(retention_days=9)
+
+    days = {name: rule.expiration.days for name, rule in rules(store).items() if rule.expiration}
+    assert days == {f"streamgauge-expire-{kind}": 9 for kind in ("summaries", "ledger", "identity", "quarantine")}
+    assert rules(store)["streamgauge-uploads"].abort_incomplete_multipart_upload.days_after_initiation == 1
+
+
+async def test_rules_of_others_stay(open_store):
+    """A rule that someone else made is kept; ours follow the settings."""
+    store = await open_store(retention_days=9)
+    other = Rule(ENABLED, rule_filter=Filter(prefix="other/"), rule_id="other", expiration=Expiration(days=2))
+    present = store.client.get_bucket_lifecycle(store.bucket)
+    store.client.set_bucket_lifecycle(store.bucket, LifecycleConfig([*present.rules, other]))
+
+    store = await open_store(retention_days=0)
+
+    assert set(rules(store)) == {"other", "streamgauge-uploads"}
+
+
+async def test_versions_and_lock(open_store):
+    """With a lock nobody removes a stored object; versions are kept."""
+    store = await open_store(versioning=True, lock_days=2)
+    await store.put("summaries/x", b"content", exclusive=True)
+    found = store.client.stat_object(store.bucket, "summaries/x")
+
+    with pytest.raises(S3Error) as refused:
+        store.client.remove_object(store.bucket, "summaries/x", version_id=found.version_id)
+    assert refused.value.code == "AccessDenied"
+
+
+async def test_encryption_by_the_server(open_store):
+    """The server is asked to encrypt each object, and the object is still verified."""
+    store = await open_store(encryption="s3")
+    await store.put("summaries/x", b"content")
+    headers = store.client.stat_object(store.bucket, "summaries/x").metadata
+
+    assert headers["x-amz-server-side-encryption"] == "AES256"
+    assert await store.get("summaries/x") == b"content"
+
+
+async def test_a_server_without_it(open_store, monkeypatch):
+    """What the settings ask for and the server has not is one clear line, not silence."""
+
+    def refuse(*_args, **_options):
+        raise S3Error(None, "NotImplemented", "no such feature", "/", "1", "1")
+
+    monkeypatch.setattr("minio.Minio.set_object_lock_config", refuse)
+    monkeypatch.setattr("minio.Minio.get_object_lock_config", refuse)
+    with pytest.raises(ConfigurationError, match=r"NotImplemented.*STREAMGAUGE_BACKUP_LOCK_DAYS=0") as error:
+        await open_store(lock_days=2)
+    assert "\n" not in str(error.value)
+
+
+async def test_nobody_asked_for_it(open_store, monkeypatch):
+    """Without a retention a server that takes no lifecycle is no reason to stop."""
+
+    def refuse(*_args, **_options):
+        raise S3Error(None, "NotImplemented", "no such feature", "/", "1", "1")
+
+    monkeypatch.setattr("minio.Minio.set_bucket_lifecycle", refuse)
+
+    assert await open_store()
