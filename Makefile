@@ -71,6 +71,7 @@ bench: setup ## packets/s beside tshark, softflowd, tcpdump, dpkt and scapy, in 
 .PHONY: docs
 docs: setup ## write the reference pages from the code
 	@$(BIN)/python -m streamgauge.reference docs
+	@$(BIN)/python -m docs.write_metrics
 
 .PHONY: lock
 lock: ## resolve the versions in requirements.lock anew

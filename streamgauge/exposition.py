@@ -93,7 +93,7 @@ class _Bulk:
 class Totals(_Bulk, Counter):
     """A counter of many series, published whole: label values and totals come from a table aggregated elsewhere."""
 
-    def __init__(self, name: str, doc: str, labels: Key, const_labels: dict[str, str], registry: Registry) -> None:
+    def __init__(self, name: str, doc: str, *, labels: Key, const_labels: dict[str, str], registry: Registry) -> None:
         super().__init__(name, doc, const_labels=const_labels, registry=registry)
         self._set_up(labels)
 
@@ -101,7 +101,7 @@ class Totals(_Bulk, Counter):
 class Levels(_Bulk, Gauge):
     """A gauge of many series, published whole."""
 
-    def __init__(self, name: str, doc: str, labels: Key, const_labels: dict[str, str], registry: Registry) -> None:
+    def __init__(self, name: str, doc: str, *, labels: Key, const_labels: dict[str, str], registry: Registry) -> None:
         super().__init__(name, doc, const_labels=const_labels, registry=registry)
         self._set_up(labels)
 
@@ -113,9 +113,9 @@ class Distribution(Histogram):
         self,
         name: str,
         doc: str,
+        *,
         buckets: Sequence[float],
         labels: Key,
-        *,
         const_labels: dict[str, str],
         registry: Registry,
     ) -> None:

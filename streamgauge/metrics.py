@@ -7,7 +7,7 @@ value and label passes through here. Metrics are declared in a component's ``met
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aioprometheus import Counter, Gauge, Histogram, Registry
 
@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "streamgauge_"
 
-__all__ = ["PREFIX", "Distribution", "Family", "Levels", "Metrics", "Totals", "label"]
+__all__ = ["PREFIX", "Declared", "Distribution", "Family", "Levels", "Metrics", "Totals", "label"]
+
+
+class Declared(NamedTuple):
+    """What a metric is, for the reference page and for tests."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    meaning: str
 
 
 class Family:
@@ -70,39 +79,36 @@ class Metrics:
         self._one_page = threading.Lock()
         self._constant = {name: label(value) for name, value in (constant or {}).items()}
         self._before: list[Callable[[], None]] = []
+        #: All metrics, in the order they were declared.
+        self.declared: list[Declared] = []
 
     def counter(self, name: str, help_text: str, *labels: str) -> Family:
         """Declare a counter; the name ends in ``_total``."""
-        return self._declare(Counter, name, help_text, labels)
+        return Family(self._declare(Counter, name, help_text, labels), labels)
 
     def gauge(self, name: str, help_text: str, *labels: str) -> Family:
         """Declare a gauge."""
-        return self._declare(Gauge, name, help_text, labels)
+        return Family(self._declare(Gauge, name, help_text, labels), labels)
 
     def histogram(self, name: str, help_text: str, buckets: Sequence[float], *labels: str) -> Family:
         """Declare a histogram with upper bounds ``buckets`` (+Inf is added)."""
-        metric = Histogram(
-            PREFIX + name,
-            help_text,
-            const_labels=self._constant,
-            buckets=[*buckets, float("inf")],
-            registry=self._registry,
-        )
-        return Family(metric, labels)
+        bounds = [*buckets, float("inf")]
+        return Family(self._declare(Histogram, name, help_text, labels, buckets=bounds), labels)
 
     def totals(self, name: str, help_text: str, *labels: str) -> Totals:
         """Declare a counter of many series that is published whole; the name ends in ``_total``."""
-        return Totals(PREFIX + name, help_text, labels, self._constant, self._registry)
+        metric: Totals = self._declare(Totals, name, help_text, labels, labels=labels)
+        return metric
 
     def levels(self, name: str, help_text: str, *labels: str) -> Levels:
         """Declare a gauge of many series that is published whole."""
-        return Levels(PREFIX + name, help_text, labels, self._constant, self._registry)
+        metric: Levels = self._declare(Levels, name, help_text, labels, labels=labels)
+        return metric
 
     def distribution(self, name: str, help_text: str, buckets: Sequence[float], *labels: str) -> Distribution:
         """Declare a histogram of many series that is published whole; +Inf is added to the bounds."""
-        return Distribution(
-            PREFIX + name, help_text, buckets, labels, const_labels=self._constant, registry=self._registry
-        )
+        metric: Distribution = self._declare(Distribution, name, help_text, labels, buckets=buckets, labels=labels)
+        return metric
 
     def register(self, metric: Any) -> None:
         """Add an aioprometheus collector of a component's own."""
@@ -119,6 +125,7 @@ class Metrics:
                 publish()
             return self._formatter.marshall(self._registry)
 
-    def _declare(self, kind: Any, name: str, help_text: str, labels: tuple[str, ...]) -> Family:
-        metric = kind(PREFIX + name, help_text, const_labels=self._constant, registry=self._registry)
-        return Family(metric, labels)
+    def _declare(self, kind: Any, name: str, help_text: str, own: tuple[str, ...], **more: Any) -> Any:
+        metric = kind(PREFIX + name, help_text, const_labels=self._constant, registry=self._registry, **more)
+        self.declared.append(Declared(PREFIX + name, kind.kind.name, (*self._constant, *own), help_text))
+        return metric

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from services.exporter import columns, networks, words
+from services.exporter import columns, networks, optional, words
 from services.exporter.aggregate_kernels import count_batch
 from services.exporter.series import REBALANCE_INTERVAL, SeriesTable
+from streamgauge import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import pyarrow as pa
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _SIZE_CELLS: Final = len(words.SIZE_BUCKETS) + 1
 #: Lines of a histogram on the page: buckets, count and sum.
 _SIZE_LINES: Final = _SIZE_CELLS + 2
+_TIME_CELLS: Final = len(optional.TIME_BUCKETS) + 1
 
 
 class Lookups(NamedTuple):
@@ -86,11 +88,20 @@ class Tables(NamedTuple):
 
 
 class Aggregator:
-    """Counts batches; lives as long as the service. ``fold`` and the readers of ``tables`` hold ``lock``."""
+    """Counts batches; lives as long as the service. ``fold`` and the readers of the tables hold ``lock``."""
 
-    def __init__(self, inside: networks.Networks, budget: int) -> None:
+    def __init__(self, inside: networks.Networks, budget: int, *, record: Iterable[str] = schema.BY_NAME) -> None:
+        """``record`` are the names of its columns; families whose columns it lacks are left out."""
         self.lock = threading.Lock()
         self.tables = Tables.empty(budget)
+        #: Families that not every record has.
+        self.counted = {
+            family: SeriesTable(1 + len(family.labels), 1, budget) for family in optional.count_families(record)
+        }
+        self.timed = {
+            family: SeriesTable(1, _TIME_CELLS + 1, max(2, budget // (_TIME_CELLS + 2)), weight=None)
+            for family in optional.time_families(record)
+        }
         self._inside = inside
         self._lookups = Lookups(
             words.protocol_positions(),
@@ -105,8 +116,23 @@ class Aggregator:
         counts = Counts.zero()
         read = columns.read(batch)
         count_batch(read, self._lookups, self._inside, counts)
+        counted = {
+            table: family.count(batch, read)
+            for family, table in self.counted.items()
+            if optional.has_values(batch, family.columns[0])
+        }
+        timed = {
+            table: optional.count_times(batch, read, family.column)
+            for family, table in self.timed.items()
+            if optional.has_values(batch, family.column)
+        }
         with self.lock:
             self._add(envelope, counts, int(read.bytes.sum()))
+            for table, found in counted.items():
+                for labels, packets in found.items():
+                    table.add((envelope.node, *labels), (packets,))
+            for table, cells in timed.items():
+                table.add((envelope.node,), cells)
         return read, counts
 
     def skip(self, envelope: Envelope) -> None:
@@ -121,7 +147,7 @@ class Aggregator:
             return
         self._rebalanced = now
         with self.lock:
-            for table in self.tables:
+            for table in (*self.tables, *self.counted.values(), *self.timed.values()):
                 table.rebalance()
 
     def _add(self, envelope: Envelope, counts: Counts, total_bytes: int) -> None:

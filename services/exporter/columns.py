@@ -53,10 +53,11 @@ def read(batch: pa.RecordBatch) -> Columns:
 
 
 def _numbers(batch: pa.RecordBatch, name: str, null: int) -> npt.NDArray[Any]:
-    return _filled(batch.column(name), null)
+    return filled(batch.column(name), null)
 
 
-def _filled(column: pa.Array, null: int) -> npt.NDArray[Any]:
+def filled(column: pa.Array, null: int) -> npt.NDArray[Any]:
+    """Return a column of numbers with a number in place of nulls."""
     values: npt.NDArray[Any] = np.frombuffer(
         column.buffers()[1], column.type.to_pandas_dtype(), len(column) + column.offset
     )
@@ -83,6 +84,14 @@ def _booleans(batch: pa.RecordBatch, name: str, null: int) -> npt.NDArray[np.uin
     return np.where(_bits(column, 0), values, np.uint8(null)) if column.null_count else values
 
 
+def is_true(column: pa.Array) -> npt.NDArray[np.bool_]:
+    """Return which rows of a boolean column are true."""
+    if column.null_count == len(column):
+        return np.zeros(len(column), np.bool_)
+    values = _bits(column, 1)
+    return values & _bits(column, 0) if column.null_count else values
+
+
 def addresses(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.uint64]:
     """Return packed addresses as two halves a row; what stands under a null is not defined."""
     column = batch.column(name)
@@ -97,7 +106,7 @@ def _words(
     if column.null_count == len(column):
         return np.zeros(len(column), np.uint8)
     table = positions(column.dictionary.to_pylist())
-    codes = _filled(column.indices, 0).view(np.uint8)
+    codes = filled(column.indices, 0).view(np.uint8)
     taken = table[np.minimum(codes, len(table) - 1)]
     return np.where(_bits(column.indices, 0), taken, np.uint8(0)) if column.null_count else taken
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from services.exporter import words
+from services.exporter import optional, words
 
 if TYPE_CHECKING:
     from services.exporter.aggregate import Aggregator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from services.exporter.ledger_book import Account, LedgerBook
     from services.exporter.ledger_watch import LedgerWatch
     from services.exporter.series import SeriesTable
-    from streamgauge.exposition import Totals
+    from streamgauge.exposition import Distribution, Totals
     from streamgauge.metrics import Metrics
 
 #: Where packets can be lost for good: the count of the ledger, and stage and reason as the collector spells them.
@@ -46,6 +46,13 @@ class TrafficMetrics:
         self._sizes = metrics.distribution(
             "packet_size_bytes", "Length of packets on the wire.", words.SIZE_BUCKETS, "node"
         )
+        self._counted = {
+            family: metrics.totals(family.name, family.meaning, "node", *family.labels) for family in aggregator.counted
+        }
+        self._timed = {
+            family: metrics.distribution(family.name, family.meaning, optional.TIME_BUCKETS, "node")
+            for family in aggregator.timed
+        }
         self._budget = metrics.gauge("series_budget", "Most series a family may have.", "metric")
         self._active = metrics.gauge("series_active", "Series a family has.", "metric")
         self._overflow = metrics.counter(
@@ -70,10 +77,17 @@ class TrafficMetrics:
             self._copy(tables.flags, self._flags, 0)
             self._copy(tables.queries, self._queries, 0)
             self._copy(tables.responses, self._responses, 0)
-            keys = tables.sizes.published_keys()
-            rows = tables.sizes.published_rows()
-            self._sizes.publish((key, row[:-1], row[-1]) for key, row in zip(keys, rows, strict=True))
-            self._watch(tables.sizes, self._sizes.name, -1)
+            self._copy_histogram(tables.sizes, self._sizes, 1.0)
+            for family, table in self._aggregator.counted.items():
+                self._copy(table, self._counted[family], 0)
+            for timed, table in self._aggregator.timed.items():
+                self._copy_histogram(table, self._timed[timed], 1e-9)
+
+    def _copy_histogram(self, table: SeriesTable, family: Distribution, unit: float) -> None:
+        """Copy counts by bucket and the sum, which is last in a row and counted in ``unit``."""
+        rows = zip(table.published_keys(), table.published_rows(), strict=True)
+        family.publish((key, row[:-1], row[-1] if unit == 1.0 else row[-1] * unit) for key, row in rows)
+        self._watch(table, family.name, -1)
 
     def _copy(self, table: SeriesTable, family: Totals, measure: int) -> None:
         family.publish(table.published_keys(), table.published(measure), table.generation)

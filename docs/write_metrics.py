@@ -1,0 +1,92 @@
+"""Writes docs/52-metrics.md from what the services declare (``make docs``); a test compares."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from services.backup.metrics import BackupMetrics
+from services.collector.metrics import CollectorMetrics
+from services.exporter.service import Exporter
+from streamgauge.lifecycle import Failure
+from streamgauge.settings import CollectorSettings, ExporterSettings, NatsSettings, Settings
+
+if TYPE_CHECKING:
+    from streamgauge.metrics import Declared
+
+PATH: Final = Path(__file__).with_name("52-metrics.md")
+
+_HEAD: Final = """\
+# Metrics
+
+<!-- Written by `make docs` from the code; edit there. -->
+
+Each part has its page at `/metrics`: collector 9101, backup 9102, exporter 9103. Names end in `_total` where a value
+only grows; units are seconds and bytes. No label is ever an address, a port or a name that traffic can choose.
+
+## How to read them
+
+**Packets and bytes are exact.** A row of the stream may stand for several packets; `packets` and `bytes` are summed,
+never rows. A batch that is delivered twice counts once. A damaged packet counts like any other, and by its
+`decode_status`.
+
+**direction** is seen from the networks of `STREAMGAUGE_EXPORTER_INSIDE` (by default the private ranges). Both ends
+inside: `internal`; from inside to outside: `egress`; from outside to inside: `ingress`; neither end inside:
+`transit`; no IP address: `__unknown__`. Multicast, broadcast, link-local, loopback and unspecified addresses are
+always inside. The rule needs no Kubernetes and gives one answer wherever a packet is captured.
+
+**app** is what the decoder recognised, `__unknown__` where it recognised nothing, `other` for a word of a newer
+collector.
+
+**Series budget.** A family has at most `STREAMGAUGE_EXPORTER_SERIES_BUDGET` series (a histogram counts with all its
+lines). Beyond it, light keys are summed in the series `__other__`. The sum over a family is exact at any moment, and
+a series is never an estimate: it holds what its key carried since it has a series of its own. Once a minute, a key
+that carried more than twice what the lightest series carries may replace it; the replaced total is folded into
+`__other__` and counted in `streamgauge_series_folded_total`. So a rate over a whole family is exact after
+subtraction: `sum(rate(x[5m])) - sum(rate(streamgauge_series_folded_total{metric="x"}[5m]))`, as the recording rules
+do. Found for certain is every key that carries, in one minute, more than twice the lightest series plus 2N/budget, N
+being what went to `__other__` in that minute.
+
+**Skipped.** An exporter that lags more than `STREAMGAUGE_EXPORTER_MAX_LAG` reads the headers only of what it passes
+over: packets and bytes of each node stay exact, protocol, app and direction of them are `__skipped__`.
+
+**Merged rows.** Under overload a collector merges packets of one flow into one row. Packets and bytes stay exact; a
+merged row's packets count in `packet_size_bytes` at their mean size, and with the flags of the row.
+
+**Ledger.** `streamgauge_ledger_…` is what the nodes' ledger records say, added up over restarts. Collectors have counts
+like these of their own; the names differ, so that no sum takes both.
+"""
+
+
+def declared() -> dict[str, list[Declared]]:
+    """Return the metrics of each part."""
+    exporter = Exporter(Settings({"exporter": ExporterSettings(), "nats": NatsSettings()}), Failure())
+    collector = CollectorMetrics(CollectorSettings(node="node"), "boot", "interface")
+    return {
+        "Exporter": exporter.metrics.declared,
+        "Collector": collector.registry.declared,
+        "Backup": BackupMetrics().page.declared,
+    }
+
+
+def page() -> str:
+    """Return the page."""
+    lines = [_HEAD]
+    for part, metrics in declared().items():
+        lines += [f"## {part}", "", "| metric | kind | labels | meaning |", "| --- | --- | --- | --- |"]
+        for metric in sorted(metrics):
+            labels = ", ".join(f"`{label}`" for label in metric.labels)
+            lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.meaning} |".replace("  |", " |"))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Write the page."""
+    PATH.write_text(page(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
