@@ -118,9 +118,9 @@ test-docker: setup ## the tests that need a Docker engine, or programs that no p
 
 .PHONY: audit-deps
 audit-deps: setup ## list of everything in the images (SBOM, dist/sbom.json), and known vulnerabilities in it
-	@$(PYTHON) -m venv $(STAMP)/audit && $(STAMP)/audit/bin/pip install --quiet pip-audit cyclonedx-bom
+	@$(PYTHON) -m venv $(STAMP)/audit && $(STAMP)/audit/bin/pip install --quiet pip-audit==2.10.1 cyclonedx-bom==7.5.0
 	@mkdir -p dist && $(STAMP)/audit/bin/cyclonedx-py requirements --output-file dist/sbom.json requirements-images.lock
-	@$(STAMP)/audit/bin/pip-audit --require-hashes --disable-pip -r requirements-images.lock
+	@$(STAMP)/audit/bin/pip-audit --strict --require-hashes --disable-pip -r requirements-images.lock
 
 .PHONY: clean
 clean: ## remove the environment and caches
