@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from streamgauge.embedded import NatsServer, S3Server
+from streamgauge.embedded import NatsServer
 from streamgauge.settings import NatsSettings, S3Settings
 from tests.support import require
+from tests.support.servers import S3ServerWithReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,11 +61,11 @@ def _nats_settings(nats_server: NatsServer) -> NatsSettings:
 
 
 @pytest.fixture(name="s3_server", scope="session")
-def _s3_server() -> Iterator[S3Server]:
+def _s3_server() -> Iterator[S3ServerWithReader]:
     """Return a running S3 server, shared by the session."""
     require.program("weed")
     folder = Path(tempfile.mkdtemp(prefix="sg-"))
-    server = S3Server(folder)
+    server = S3ServerWithReader(folder)
     try:
         server.start()
         yield server
@@ -81,7 +82,7 @@ def _bucket() -> str:
 
 
 @pytest.fixture(name="s3_settings")
-def _s3_settings(s3_server: S3Server, bucket: str) -> S3Settings:
+def _s3_settings(s3_server: S3ServerWithReader, bucket: str) -> S3Settings:
     """Return settings for ``s3_server`` and this test's bucket."""
     return S3Settings.model_validate(
         {
