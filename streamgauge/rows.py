@@ -64,6 +64,16 @@ class Rows:
         """Forget all rows; the memory stays."""
         self.buffers.state[:] = 0
 
+    def reserve_text(self, size: int) -> int:
+        """Take ``size`` bytes of the pool into use and return the offset of the first; the pool grows if it must."""
+        used = self.pool_used
+        if used + size > len(self.buffers.pool):
+            grown = np.zeros(2 * (used + size), np.uint8)
+            grown[:used] = self.buffers.pool[:used]
+            self.buffers = self.buffers._replace(pool=grown)
+        self.buffers.state[1] = used + size
+        return used
+
     def column(self, name: str) -> npt.NDArray[np.unsignedinteger]:
         """Return the used part of a column's first slot (a view, no copy)."""
         return getattr(self.buffers, schema.width(name))[schema.SLOTS[name], : len(self)]  # type: ignore[no-any-return]

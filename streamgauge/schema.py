@@ -63,6 +63,12 @@ class Present(IntFlag):
     HTTP_REQUEST = auto()
     HTTP_HOST = auto()
     HTTP_STATUS = auto()
+    TCP_HEALTH = auto()
+    TCP_RTT = auto()
+    TCP_HANDSHAKE = auto()
+    DNS_LATENCY = auto()
+    DNS_UNANSWERED = auto()
+    COMMUNITY_ID = auto()
     FRAME = auto()
 
 
@@ -272,7 +278,50 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("http_host", "application", Kind.TEXT, "Host of an HTTP/1 request.", present=Present.HTTP_HOST),
     Column("http_path", "application", Kind.TEXT, "Request target of an HTTP/1 request.", present=Present.HTTP_REQUEST),
     Column("http_status", "application", Kind.U2, "Status of an HTTP/1 response.", present=Present.HTTP_STATUS),
+    Column(
+        "tcp_rtt",
+        "health",
+        Kind.U8,
+        "Time from a segment of the other side to its acknowledgement, which this packet is.",
+        "ns",
+        present=Present.TCP_RTT,
+    ),
+    Column(
+        "tcp_handshake",
+        "health",
+        Kind.U8,
+        "Time from the first SYN to this packet, which completes the handshake.",
+        "ns",
+        present=Present.TCP_HANDSHAKE,
+    ),
+    Column(
+        "retransmission", "health", Kind.BOOL, "Sequence numbers were sent before this.", present=Present.TCP_HEALTH
+    ),
+    Column("out_of_order", "health", Kind.BOOL, "Fills a gap that a later segment left.", present=Present.TCP_HEALTH),
+    Column("zero_window", "health", Kind.BOOL, "The sender takes no more data.", present=Present.TCP_HEALTH),
+    Column(
+        "dns_latency",
+        "health",
+        Kind.U8,
+        "Time from the query to this response.",
+        "ns",
+        present=Present.DNS_LATENCY,
+    ),
+    Column(
+        "dns_unanswered",
+        "health",
+        Kind.BOOL,
+        "True on a row that stands for no packet: the query it repeats got no response in time.",
+        present=Present.DNS_UNANSWERED,
+    ),
     Column("decode_status", "truth", Kind.WORD, "What became of the packet in the decoder.", words=_STATUS_WORDS),
+    Column(
+        "community_id",
+        "optional",
+        Kind.TEXT,
+        "Community ID v1 of the flow, the same for both directions, if asked for.",
+        present=Present.COMMUNITY_ID,
+    ),
     Column("frame", "optional", Kind.BYTES, "First bytes of the packet, if kept.", present=Present.FRAME),
 )
 
@@ -331,3 +380,8 @@ SLOT_COUNTS: Final[dict[str, int]] = _LAYOUT[1]
 def width(name: str) -> str:
     """Return which buffer holds a column (or hidden slot): ``u8``, ``u4``, ``u2`` or ``u1``."""
     return _HIDDEN[name] if name in _HIDDEN else _WIDTHS[BY_NAME[name].kind][0]
+
+
+def slot_count(name: str) -> int:
+    """Return how many slots a column takes, one behind the other."""
+    return len(_WIDTHS[BY_NAME[name].kind])

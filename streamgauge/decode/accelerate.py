@@ -39,8 +39,10 @@ _OPTIONS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy", "_nrt"
 def _fingerprint() -> str:
     """Return a digest of everything the compiled kernels depend on: their sources and the layout of the rows."""
     digest = hashlib.sha256(repr((schema.SLOTS, list(schema.Present), list(schema.App))).encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
+    here = Path(__file__).parent
+    for folder in (here, here.parent / "flows"):
+        for source in sorted(folder.glob("*.py")):
+            digest.update(source.read_bytes())
     return digest.hexdigest()
 
 
