@@ -105,8 +105,8 @@ def test_no_answer_is_no_health(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def test_a_built_image_starts_read_only_with_its_kernels(name: str) -> None:
     """Needs `make images`. All kernels come from the image: none is compiled at start, whatever the processor."""
     program = (
-        "from streamgauge.decode import warm_up, packet_kernels as kernels; warm_up(); stats = kernels.decode_packets.stats; "
-        "assert stats.cache_hits and not stats.cache_misses, stats"
+        "from streamgauge.decode import warm_up, packet_kernels as kernels; warm_up(); "
+        "stats = kernels.decode_packets.stats; assert stats.cache_hits and not stats.cache_misses, stats"
     )
     options = ["--rm", "--read-only", "--tmpfs", "/tmp", "--network", "none", "--cap-drop", "ALL"]
     run = subprocess.run(
