@@ -28,8 +28,8 @@ READERS: Final = {
     "grafana": 472,
     "oauth2-proxy": 65532,
 }
-#: Data of services that do not run as root; a new volume belongs to root.
-DATA: Final = {"nats": 1000, "minio": 1000, "prometheus": 65534, "alertmanager": 65534, "grafana": 472}
+#: Who owns the volumes with data; a new volume belongs to root.
+DATA: Final = {"nats": 1000, "minio": 1000, "prometheus": 65534, "alertmanager": 65534, "grafana": 472, "collector": 0}
 
 #: Where a file goes if not under its own name: the object storage looks for its certificate in a folder.
 _RENAMED: Final = {
