@@ -1,0 +1,119 @@
+"""What only several packets together tell: round trips, retransmissions, answers that came late or never.
+
+    table = FlowTable()
+    first = len(rows)
+    decoder.decode(data, index, 0, count, rows)
+    table.fill(rows, first)
+
+A pass over rows that were just decoded; both directions of a flow share an entry. Light to import: Numba and the
+kernels load with the first rows, or with ``warm_up``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from streamgauge.flows.layout import (
+    EVICTED,
+    QUERIES_EVICTED,
+    QUERY_DUE,
+    QUERY_LAST,
+    USED,
+    new_table,
+)
+
+if TYPE_CHECKING:
+    from streamgauge.flows.community_id import CommunityIds
+    from streamgauge.rows import Rows
+
+__all__ = ["CONNECTIONS", "DNS_TIMEOUT", "FlowTable", "warm_up"]
+
+#: Connections remembered at once; 128 bytes each, taken as they come.
+CONNECTIONS: Final = 1 << 20
+#: Queries remembered at once; 600 bytes each, taken as they come.
+QUERIES: Final = 1 << 16
+#: Seconds after which a query counts as unanswered: the resolver of glibc waits as long (resolv.conf, timeout).
+DNS_TIMEOUT: Final = 5.0
+
+
+class FlowTable:
+    """The flows of one source, bounded; lives as long as the source. Used from one thread at a time.
+
+    When all places are taken, a connection that was not used of late makes room (second chance), which is counted.
+    """
+
+    def __init__(
+        self,
+        connections: int = CONNECTIONS,
+        *,
+        queries: int = QUERIES,
+        dns_timeout: float = DNS_TIMEOUT,
+        community_id: bool = False,
+    ) -> None:
+        """Set the bounds; the timeout is in seconds. ``community_id`` fills that column too."""
+        self._table = new_table(connections, queries)
+        self._timeout = int(dns_timeout * 1e9)
+        self._ids: CommunityIds | None = None
+        if community_id:
+            from streamgauge.flows.community_id import CommunityIds
+
+            self._ids = CommunityIds()
+
+    @property
+    def connections(self) -> int:
+        """Connections remembered."""
+        return int(self._table.counts[USED])
+
+    @property
+    def evicted(self) -> int:
+        """Connections that had to make room."""
+        return int(self._table.counts[EVICTED])
+
+    @property
+    def queries_evicted(self) -> int:
+        """Queries that had to make room before they were answered or reported."""
+        return int(self._table.counts[QUERIES_EVICTED])
+
+    @property
+    def queries(self) -> int:
+        """Numbers of queries between the oldest that waits for its response and the latest."""
+        return int(self._table.counts[QUERY_LAST] - self._table.counts[QUERY_DUE])
+
+    def fill(self, rows: Rows, first: int) -> None:
+        """Fill the health columns of the rows from ``first`` on; call it once for each row, in capture order."""
+        from streamgauge.flows.health_kernels import fill_health
+
+        fill_health(rows.buffers, first, self._table, self._timeout)
+        if self._ids is not None:
+            self._ids.fill(rows, first)
+
+    def advance(self, now: int) -> None:
+        """Let the clock, ns since 1970, go on without a packet: queries may become unanswered by it."""
+        from streamgauge.flows.health_kernels import advance_clock
+
+        advance_clock(self._table, now, self._timeout)
+
+    def report(self, rows: Rows) -> int:
+        """Append a row for each query that became unanswered, as far as there is room; return how many.
+
+        Such a row stands for no packet and no byte. Its time is when the query was given up.
+        """
+        from streamgauge.flows.health_kernels import report_unanswered
+
+        first = len(rows)
+        appended = int(report_unanswered(rows.buffers, rows.capacity, self._table, self._timeout))
+        if appended and self._ids is not None:
+            self._ids.fill(rows, first)
+        return appended
+
+
+def warm_up() -> None:
+    """Compile the kernels, or load them from the cache on disk; services do this before they report ready."""
+    from streamgauge.flows.merge import Merger
+    from streamgauge.rows import Rows
+
+    table, rows = FlowTable(2, queries=2), Rows(1)
+    table.fill(rows, 0)
+    table.advance(0)
+    table.report(rows)
+    Merger(window=1.0).merge(rows, 0, Rows(1))
