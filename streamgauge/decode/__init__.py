@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from streamgauge.decode.fingerprints import new_fingerprints
 from streamgauge.decode.index import PacketIndex, new_index
-from streamgauge.decode.output import new_marks, output
+from streamgauge.decode.output import COUNT, SLOW, new_marks, output
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from streamgauge.decode.handshakes import Counters, Handshakes
+    from streamgauge.decode.output import Output
     from streamgauge.rows import Rows
 
 __all__ = ["Decoder", "PacketIndex", "new_index", "warm_up"]
@@ -35,6 +38,15 @@ class Decoder:
         """
         self.frame_bytes = frame_bytes
         self._marks = new_marks(decapsulate=decapsulate)
+        self._prints = new_fingerprints()
+        self._handshakes: Handshakes | None = None
+
+    @property
+    def handshakes(self) -> Counters:
+        """What became of handshakes that are not whole in one packet."""
+        from streamgauge.decode.handshakes import Counters
+
+        return self._handshakes.counters if self._handshakes is not None else Counters()
 
     def decode(self, data: npt.NDArray[np.uint8], index: PacketIndex, first: int, last: int, rows: Rows) -> int:
         """Append rows for the packets ``first`` to ``last - 1`` and return how many were taken.
@@ -52,13 +64,30 @@ class Decoder:
         from streamgauge.decode.packet_kernels import decode_packets
 
         out = output(rows.buffers, self._marks)
-        return int(decode_packets(data, index, first, last, out, rows.capacity, self.frame_bytes))
+        taken = int(decode_packets(data, index, first, last, out, rows.capacity, self.frame_bytes))
+        if out.mark_state[COUNT]:
+            self._finish(data, rows, out)
+        return taken
+
+    def _finish(self, data: npt.NDArray[np.uint8], rows: Rows, out: Output) -> None:
+        """Read the handshakes that the first pass marked."""
+        from streamgauge.decode.hello_kernels import read_handshakes
+
+        read_handshakes(data, out, self._prints)
+        if not out.mark_state[SLOW]:
+            return
+        if self._handshakes is None:
+            from streamgauge.decode.handshakes import Handshakes
+
+            self._handshakes = Handshakes(self._prints)
+        self._handshakes.read(data, rows, out)
 
 
 def warm_up() -> None:
     """Compile the kernels, or load them from the cache on disk; services do this before they report ready."""
     import numpy as np
 
+    from streamgauge.decode.hello_kernels import read_handshakes
     from streamgauge.decode.pcap import RecordLayout
     from streamgauge.decode.pcap_kernels import index_records
     from streamgauge.decode.pcapng import Section
@@ -70,4 +99,6 @@ def warm_up() -> None:
     section = Section(little_endian=True)
     index_records(data, 0, 0, index, RecordLayout())
     index_blocks(data, 0, 0, index, section.interfaces, section.known, section.little_endian, 0)
-    Decoder().decode(data, index, 0, 1, Rows(1))
+    rows = Rows(1)
+    Decoder().decode(data, index, 0, 1, rows)
+    read_handshakes(data, output(rows.buffers, new_marks(capacity=1, flows=1)), new_fingerprints())

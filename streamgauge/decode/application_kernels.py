@@ -16,8 +16,10 @@ from streamgauge.decode.dns_kernels import dns_application, is_dns, read_dns_tcp
 from streamgauge.decode.http_kernels import read_http
 from streamgauge.decode.link_words import OK
 from streamgauge.decode.load_kernels import load8, load16
+from streamgauge.decode.mark_kernels import is_awaited, mark_slow
 from streamgauge.decode.ntp_kernels import is_ntp
-from streamgauge.decode.quic_kernels import is_quic
+from streamgauge.decode.output import CONTINUATION, QUIC_INITIAL, WAITING
+from streamgauge.decode.quic_kernels import is_initial, is_quic
 from streamgauge.decode.ssh_kernels import is_ssh
 from streamgauge.decode.tls_kernels import read_tls
 from streamgauge.decode.transport_kernels import TCP, UDP
@@ -41,6 +43,8 @@ def read_udp_application(data, at, end, wire_end, source_port, destination_port,
         present, status = read_message(data, at, end, wire_end, rows, row)
         return application, present, status
     if is_quic(data, at, end):
+        if is_initial(data, at):
+            mark_slow(rows, row, QUIC_INITIAL, at, end)
         return QUIC, 0, OK
     if is_ntp(data, at, end, source_port, destination_port):
         return NTP, 0, OK
@@ -68,9 +72,8 @@ def read_tcp_application(data, at, end, wire_end, source_port, destination_port,
     if application != UNKNOWN and starts_message(data, at, end):
         present, status = read_dns_tcp(data, at, end, wire_end, rows, row)
         return application, present, status
-    application, present = read_tls(data, at, end, rows, row)
-    if application != UNKNOWN:
-        return application, present, OK
+    if read_tls(data, at, end, rows, row) != UNKNOWN:
+        return TLS, 0, OK
     application, present = read_http(data, at, end, rows, row)
     if application != UNKNOWN:
         return application, present, OK
@@ -86,6 +89,9 @@ def read_application(data, protocol, header, at, end, wire_end, rows, row):
         return UNKNOWN, 0, OK
     if protocol == TCP:
         source_port, destination_port = load16(data, header), load16(data, header + 2)
+        if rows.mark_state[WAITING] and is_awaited(rows, row):
+            mark_slow(rows, row, CONTINUATION, at, end)
+            return TLS, 0, OK
         if may_be_application(data, at, end, source_port, destination_port):
             return read_tcp_application(data, at, end, wire_end, source_port, destination_port, rows, row)
     elif protocol == UDP:

@@ -10,7 +10,7 @@ from streamgauge.decode.link_kernels import read_link
 from streamgauge.decode.link_words import OK, TAG
 from streamgauge.decode.load_kernels import prefetch, signed
 from streamgauge.decode.network_kernels import HAS_ARP, HAS_IP, IP_PROTOCOL, NO_TRANSPORT, read_network
-from streamgauge.decode.output import COUNT, DECAPSULATE, RESERVED
+from streamgauge.decode.output import COUNT, DECAPSULATE, RESERVED, SLOW
 from streamgauge.decode.text_kernels import MAX_TEXT, TEXTS_PER_PACKET, keep_bytes
 from streamgauge.decode.transport_kernels import CLASS_OTHER, read_transport, traffic_class
 from streamgauge.decode.tunnel_kernels import HAS_OUTER, HAS_TUNNEL_ID, NONE, may_be_tunnel, read_tunnels
@@ -83,6 +83,7 @@ def decode_packets(data, index, first, last, rows, capacity, frame_bytes):
     """
     rows.mark_state[COUNT] = 0
     rows.mark_state[RESERVED] = 0
+    rows.mark_state[SLOW] = 0
     row = rows.state[0]
     size = data.size
     packet = first

@@ -16,6 +16,9 @@ LONG_HEADER_FIXED_BIT = 0xC0
 START = 6
 MAX_CONNECTION_ID = 20
 
+#: Packet type of an Initial, in version 1 and in version 2.
+INITIAL, INITIAL_2 = 0, 1
+
 
 @inner
 def is_quic(data, at, end):
@@ -32,3 +35,10 @@ def is_quic(data, at, end):
         and source_identifier < end
         and load8(data, source_identifier) <= MAX_CONNECTION_ID
     )
+
+
+@inner
+def is_initial(data, at):
+    """Tell whether a long header, checked by ``is_quic``, is that of an Initial packet (17.2.2; RFC 9369, 3.2)."""
+    kind = (load8(data, at) >> 4) & 3
+    return kind == (INITIAL_2 if load32(data, at + 1) == VERSION_2 else INITIAL)

@@ -1,6 +1,6 @@
-"""TLS (RFC 8446, RFC 5246) on any TCP port, by content: records, and the server name (RFC 6066) of a ClientHello.
+"""TLS (RFC 8446, RFC 5246) on any TCP port, by content: records, and in them where a handshake begins.
 
-Records are not reassembled: a ClientHello that goes on in the next segment is read as far as it is here.
+The second pass (``hello_kernels``) reads the ClientHello or ServerHello that is marked here.
 """
 
 from __future__ import annotations
@@ -9,26 +9,23 @@ from __future__ import annotations
 # (Numba types kernels when it compiles them.)
 from streamgauge.decode.accelerate import inner
 from streamgauge.decode.load_kernels import load8, load16
-from streamgauge.decode.text_kernels import keep_text
-from streamgauge.schema import SLOTS, App, Present
+from streamgauge.decode.mark_kernels import mark, wait_for_more
+from streamgauge.decode.output import HELLO
+from streamgauge.decode.text_kernels import MAX_TEXT
+from streamgauge.schema import App
 
 CHANGE_CIPHER_SPEC, HANDSHAKE, HEARTBEAT = 20, 22, 24
-CLIENT_HELLO = 1
-SERVER_NAME = 0
-HOST_NAME = 0
+CLIENT_HELLO, SERVER_HELLO = 1, 2
 
-RECORD_HEADER, HANDSHAKE_HEADER, EXTENSION_HEADER = 5, 4, 4
-#: Handshake header, version and random come before the session identifier.
-SESSION_ID = HANDSHAKE_HEADER + 2 + 32
+RECORD_HEADER, HANDSHAKE_HEADER = 5, 4
 #: 2^14 plus the expansion that TLS 1.2 allows (RFC 5246, 6.2.3).
 MAX_RECORD = 16384 + 2048
-#: Records of one segment that are looked at in search of a ClientHello (after a HelloRetryRequest it is the second).
+#: Records of one segment that are looked at in search of a hello (after a HelloRetryRequest it is the second).
 MAX_RECORDS = 8
+#: Pool bytes that one takes beside its own bytes: the fingerprint.
+HELLO_RESERVE = 64
 
 APP_NONE, APP_TLS = int(App.UNKNOWN), int(App.TLS)
-HAS_SNI = int(Present.TLS_SNI)
-
-TLS_SNI = SLOTS["tls_sni"]
 
 
 @inner
@@ -48,53 +45,30 @@ def is_record(data, at, end):
 
 
 @inner
-def read_server_name(data, at, end, rows, row):
-    """Read the first host name of a server_name extension."""
-    at += 2
-    while at + 3 <= end:
-        length = load16(data, at + 1)
-        if load8(data, at) == HOST_NAME:
-            if at + 3 + length > end:
-                return 0
-            keep_text(data, at + 3, length, rows, row, TLS_SNI)
-            return HAS_SNI
-        at += 3 + length
-    return 0
-
-
-@inner
-def read_client_hello(data, at, end, rows, row):
-    """Walk a ClientHello to its server name; return presence bits."""
-    at += SESSION_ID
-    if at + 1 > end:
-        return 0
-    at += 1 + load8(data, at)
-    if at + 2 > end:
-        return 0
-    at += 2 + load16(data, at)  # cipher suites
-    if at + 1 > end:
-        return 0
-    at += 1 + load8(data, at)  # compression methods
-    at += 2  # length of all extensions
-    while at + EXTENSION_HEADER <= end:
-        length = load16(data, at + 2)
-        if load16(data, at) == SERVER_NAME:
-            return read_server_name(data, at + EXTENSION_HEADER, min(end, at + EXTENSION_HEADER + length), rows, row)
-        at += EXTENSION_HEADER + length
-    return 0
+def mark_hello(data, at, end, rows, row, payload):
+    """Mark the hello whose record begins at ``at``; wait for the rest of a ClientHello."""
+    mark(rows, row, HELLO, at, end, min(end - at, 2 * MAX_TEXT) + HELLO_RESERVE)
+    body = at + RECORD_HEADER
+    if load8(data, body) == CLIENT_HELLO and body + HANDSHAKE_HEADER <= end:
+        length = HANDSHAKE_HEADER + (load8(data, body + 1) << 16 | load16(data, body + 2))
+        if length > min(end - body, load16(data, at + 3)):
+            wait_for_more(data, at, rows, row, payload)
 
 
 @inner
 def read_tls(data, at, end, rows, row):
-    """Read the TLS records a segment starts with; return ``(application, presence bits)``."""
+    """Recognise the TLS records a segment starts with; return the application."""
     if not is_record(data, at, end):
-        return APP_NONE, 0
+        return APP_NONE
+    payload = at
     for _ in range(MAX_RECORDS):
         body = at + RECORD_HEADER
-        following = body + load16(data, at + 3)
-        if load8(data, at) == HANDSHAKE and body < end and load8(data, body) == CLIENT_HELLO:
-            return APP_TLS, read_client_hello(data, body, min(end, following), rows, row)
-        at = following
+        if load8(data, at) == HANDSHAKE and body < end:
+            kind = load8(data, body)
+            if kind == CLIENT_HELLO or kind == SERVER_HELLO:
+                mark_hello(data, at, end, rows, row, payload)
+                break
+        at = body + load16(data, at + 3)
         if not is_record(data, at, end):
             break
-    return APP_TLS, 0
+    return APP_TLS

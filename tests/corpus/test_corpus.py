@@ -50,7 +50,7 @@ def test_decode_agrees_with_tshark(check, monkeypatch, tmp_path):
         return [json.loads(line) for line in rows.read_bytes().splitlines()], status, words.getvalue().splitlines()
 
     monkeypatch.setattr(check, "decoded", decoded)
-    monkeypatch.setattr(sys, "argv", ["check_decode.py", "--level", "core", "--allow", str(ALLOWED), str(CORPUS)])
+    monkeypatch.setattr(sys, "argv", ["check_decode.py", "--level", "full", "--allow", str(ALLOWED), str(CORPUS)])
     report = io.StringIO()
     with contextlib.redirect_stdout(report):
         status = check.main()
@@ -62,7 +62,7 @@ def test_the_command_agrees_with_tshark():
     """The program itself passes the check, on a sample."""
     captures = [str(truth)[: -len(".truth.tsv.gz")] for truth in sorted(CORPUS.rglob("*.truth.tsv.gz"))[::SAMPLE]]
     command = f"{sys.executable} -c 'import sys; from streamgauge.cli.main import main; sys.exit(main())' decode"
-    check = [sys.executable, CHECK, "--command", command, "--level", "core", "--allow", ALLOWED, *captures]
+    check = [sys.executable, CHECK, "--command", command, "--level", "full", "--allow", ALLOWED, *captures]
     run = subprocess.run(check, capture_output=True, text=True, check=False, cwd=ROOT)
 
     assert run.returncode == 0, run.stdout + run.stderr

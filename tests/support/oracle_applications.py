@@ -6,6 +6,7 @@ import re
 import struct
 
 from streamgauge.decode.http_kernels import METHODS
+from tests.support import oracle_hellos as hellos
 
 REQUEST = re.compile(
     rb"(%s) ([^\n]*)" % b"|".join(re.escape(method.encode()) for method in sorted(METHODS, key=len, reverse=True))
@@ -127,38 +128,12 @@ def read_tls(payload, row):
     for _ in range(8):
         length = int.from_bytes(payload[3:5], "big")
         body, following = payload[5 : 5 + length], payload[5 + length :]
-        if payload[0] == 22 and body[:1] == b"\1":
-            name = server_name(body)
-            if name is not None:
-                row["tls_sni"] = name[:8192]
+        if payload[0] == 22 and body[:1] in (b"\1", b"\2"):
+            hellos.read_hello(body, row)
             return
         payload = following
         if not is_record(payload):
             return
-
-
-def server_name(hello):
-    try:
-        at = 38
-        at += 1 + hello[at]
-        hello[at + 1]
-        at += 2 + int.from_bytes(hello[at : at + 2], "big")
-        at += 1 + hello[at]
-    except IndexError:
-        return None
-    rest = hello[at + 2 :]
-    while len(rest) >= 4:
-        kind, length = int.from_bytes(rest[:2], "big"), int.from_bytes(rest[2:4], "big")
-        if kind == 0:
-            names = rest[4 : 4 + length][2:]
-            while len(names) >= 3:
-                size = int.from_bytes(names[1:3], "big")
-                if names[0] == 0:
-                    return names[3 : 3 + size] if len(names) >= 3 + size else None
-                names = names[3 + size :]
-            return None
-        rest = rest[4 + length :]
-    return None
 
 
 def read_dns(view, start, wire, row):

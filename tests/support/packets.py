@@ -40,12 +40,47 @@ def dns(name=b"\x03WWW\x07example\x03com\0", *, flags=0x0100, questions=1, kind=
     return struct.pack("!HHHHHH", 0xBEEF, flags, questions, 0, 0, additional) + name + struct.pack("!HH", kind, 1)
 
 
+def extension(kind, content):
+    """An extension of a TLS hello."""
+    return struct.pack("!HH", kind, len(content)) + content
+
+
+def named(name):
+    """The content of a server_name extension."""
+    return struct.pack("!HBH", len(name) + 3, 0, len(name)) + name
+
+
+def listed(*names):
+    """The content of an ALPN extension."""
+    names = b"".join(bytes([len(name)]) + name for name in names)
+    return struct.pack("!H", len(names)) + names
+
+
+def handshake(kind, body):
+    """A handshake message."""
+    return bytes([kind]) + len(body).to_bytes(3, "big") + body
+
+
+def record(message, *, kind=22):
+    """A TLS record."""
+    return bytes([kind]) + b"\3\1" + struct.pack("!H", len(message)) + message
+
+
+def hello(name=None, *, before=b"", after=b"", ciphers=b"\x13\1", version=b"\3\3", session=b""):
+    """A ClientHello message, with a server name between other extensions."""
+    extensions = before + (b"" if name is None else extension(0, named(name))) + after
+    body = version + bytes(32) + bytes([len(session)]) + session + struct.pack("!H", len(ciphers)) + ciphers
+    return handshake(1, body + b"\1\0" + struct.pack("!H", len(extensions)) + extensions)
+
+
+def server_hello(*, cipher=0x1302, extensions=b"", version=b"\3\3"):
+    """A ServerHello message."""
+    return handshake(2, version + bytes(33) + struct.pack("!HBH", cipher, 0, len(extensions)) + extensions)
+
+
 def client_hello(name, *, before=b""):
-    extension = struct.pack("!HHHBH", 0, len(name) + 5, len(name) + 3, 0, len(name)) + name
-    extensions = before + extension
-    body = b"\3\3" + bytes(32) + b"\0" + b"\0\2\x13\1" + b"\1\0" + struct.pack("!H", len(extensions)) + extensions
-    handshake = b"\1" + len(body).to_bytes(3, "big") + body
-    return b"\x16\3\1" + struct.pack("!H", len(handshake)) + handshake
+    """A ClientHello in its record."""
+    return record(hello(name, before=before))
 
 
 _names = st.lists(st.binary(min_size=1, max_size=12), max_size=4).map(
@@ -66,9 +101,32 @@ _http = st.one_of(
     ),
     st.sampled_from([b"HTTP/1.1 404 Not Found\r\n\r\n", b"HTTP/1.1 20", b"GET /old\r\n", b"GET /cut"]),
 )
+_values = st.lists(st.sampled_from([0x0A0A, 0x1301, 0xC02B, 0x0403, 0x0804, 0xFAFA, 0x00FF]), max_size=6).map(
+    lambda values: struct.pack(f"!{len(values)}H", *values)
+)
+_extension = st.one_of(
+    st.builds(extension, st.sampled_from([0, 10, 13, 16, 23, 43, 0x0A0A, 0xFF01]), st.binary(max_size=12)),
+    st.builds(lambda *names: extension(16, listed(*names)), st.binary(max_size=4), st.sampled_from([b"h2", b"", b"x"])),
+    st.builds(lambda values: extension(13, struct.pack("!H", len(values)) + values), _values),
+    st.builds(lambda values: extension(43, bytes([len(values)]) + values), _values),
+    st.sampled_from([extension(43, b"\3\4"), b"\0\x17\0\7"]),
+)
+_extensions_of_hello = st.lists(_extension, max_size=4).map(b"".join)
+_hellos = st.one_of(
+    st.builds(
+        hello,
+        st.one_of(st.none(), st.binary(max_size=40)),
+        before=_extensions_of_hello,
+        after=_extensions_of_hello,
+        ciphers=_values,
+        version=st.sampled_from([b"\3\3", b"\3\0", b"\0\2", b"\7\7"]),
+        session=st.binary(max_size=4),
+    ),
+    st.builds(server_hello, cipher=st.integers(0, 0xFFFF), extensions=_extensions_of_hello),
+)
 _tls = st.one_of(
-    st.builds(client_hello, st.binary(max_size=40), before=st.sampled_from([b"", b"\0\x17\0\0", b"\0\x17\0\7"])),
-    st.builds(lambda name: b"\x14\3\3\0\1\1" + client_hello(name), st.binary(max_size=20)),
+    st.builds(record, _hellos),
+    st.builds(lambda message: b"\x14\3\3\0\1\1" + record(message), _hellos),
     st.sampled_from([b"\x17\3\3\0\x10" + bytes(16), b"\x15\3\3\0\2\1\0", b"SSH-2.0-x\r\n"]),
 )
 _quic = st.builds(
