@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,24 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from streamgauge.cli.writers import Writer
+    from streamgauge.flows import FlowTable
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is found out about each packet."""
+
+    #: Open tunnels and describe what is inside.
+    decapsulate: bool = True
+    #: Fill the columns that several packets together tell.
+    health: bool = True
+    community_id: bool = False
+
+    def flow_table(self) -> "FlowTable":
+        """Return what sees the packets of one file together."""
+        from streamgauge.flows import FlowTable
+
+        return FlowTable(health=self.health, community_id=self.community_id)
 
 
 class Format(StrEnum):
@@ -36,8 +55,16 @@ def decode(
     no_decapsulate: Annotated[
         bool, typer.Option("--no-decapsulate", help="Outermost headers only: do not open tunnels.")
     ] = False,
+    no_health: Annotated[
+        bool, typer.Option("--no-health", help="Each packet by itself: no round trips, retransmissions, DNS latency.")
+    ] = False,
+    community_id: Annotated[
+        bool, typer.Option("--community-id", help="Fill the column community_id (Community ID v1).")
+    ] = False,
 ) -> int:
     """Decode capture files: one row a packet, in capture order.
+
+    A DNS query without a response within 5 s gives one more row, with dns_unanswered, no packets and no bytes.
 
     A damaged packet is a row with a decode_status. A damaged file gives the rows before the damage, then exit status 1.
 
@@ -56,7 +83,8 @@ def decode(
     names = chosen_columns(columns)
     faults: list[CaptureFileError] = []
     with open_writer(form.value, output, names) as writer:
-        _decode_all(files, writer, faults, limit=limit, decapsulate=not no_decapsulate)
+        options = Options(decapsulate=not no_decapsulate, health=not no_health, community_id=community_id)
+        _decode_all(files, writer, faults, limit=limit, options=options)
     for fault in faults[:-1]:
         print(f"streamgauge: {fault}", file=sys.stderr)
     if faults:
@@ -65,7 +93,7 @@ def decode(
 
 
 def _decode_all(
-    files: list[str], writer: "Writer", faults: list[CaptureFileError], *, limit: int | None, decapsulate: bool
+    files: list[str], writer: "Writer", faults: list[CaptureFileError], *, limit: int | None, options: "Options"
 ) -> None:
     """Write the rows of all files; the fault of one does not keep the others from being read."""
     from streamgauge.cli.progress import Progress
@@ -74,7 +102,7 @@ def _decode_all(
     with Progress("packets") as progress:
         for file in files:
             try:
-                for batch in batches(file, decapsulate=decapsulate):
+                for batch in batches(file, options):
                     taken = batch if left is None else batch.slice(0, left)
                     writer.write(taken)
                     progress.add(len(taken))
@@ -87,7 +115,7 @@ def _decode_all(
                 writer.flush()
 
 
-def batches(file: str, *, decapsulate: bool = True) -> Iterator["pa.RecordBatch"]:
+def batches(file: str, options: "Options | None" = None) -> Iterator["pa.RecordBatch"]:
     """Yield the rows of one capture file in batches.
 
     Raises:
@@ -99,16 +127,23 @@ def batches(file: str, *, decapsulate: bool = True) -> Iterator["pa.RecordBatch"
     from streamgauge.encode import Origin, to_arrow
     from streamgauge.rows import Rows
 
+    options = options or Options()
     with open_capture(file) as capture:
         rows = Rows(8192)
-        decoder = Decoder(decapsulate=decapsulate)
+        decoder = Decoder(decapsulate=options.decapsulate)
+        table = options.flow_table()
         origin = Origin(node="", interface="-" if file == "-" else Path(file).name, observation_point="file")
+        reported = 0
         for data, index, count in capture.blocks():
             first = 0
             while first < count:
                 first += decoder.decode(data, index, first, count, rows)
+                table.fill(rows, reported)
                 yield to_arrow(rows, origin)
                 rows.clear()
+                reported = table.report(rows)
+        if reported:
+            yield to_arrow(rows, origin)
 
 
 def _by_suffix(output: Path | None) -> Format:

@@ -48,9 +48,20 @@ class FlowTable:
         *,
         queries: int = QUERIES,
         dns_timeout: float = DNS_TIMEOUT,
+        health: bool = True,
         community_id: bool = False,
     ) -> None:
-        """Set the bounds; the timeout is in seconds. ``community_id`` fills that column too."""
+        """Set the bounds and what is filled: health columns, Community ID, or both.
+
+        Args:
+            connections: TCP connections remembered at once.
+            queries: DNS queries remembered at once.
+            dns_timeout: Seconds after which a query counts as unanswered.
+            health: Fill the health columns and report unanswered queries.
+            community_id: Fill the column ``community_id``, which takes about a microsecond a row.
+
+        """
+        self._health = health
         self._table = new_table(connections, queries)
         self._timeout = int(dns_timeout * 1e9)
         self._ids: CommunityIds | None = None
@@ -81,9 +92,10 @@ class FlowTable:
 
     def fill(self, rows: Rows, first: int) -> None:
         """Fill the health columns of the rows from ``first`` on; call it once for each row, in capture order."""
-        from streamgauge.flows.health_kernels import fill_health
+        if self._health:
+            from streamgauge.flows.health_kernels import fill_health
 
-        fill_health(rows.buffers, first, self._table, self._timeout)
+            fill_health(rows.buffers, first, self._table, self._timeout)
         if self._ids is not None:
             self._ids.fill(rows, first)
 

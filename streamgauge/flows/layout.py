@@ -94,7 +94,7 @@ class Table(NamedTuple):
     """What the kernels see. n = connections, q = queries, i = a power of two of at least twice as many."""
 
     #: u8[i]: 31 bits of hash, then the number of the entry plus one; 0 is free.
-    index: npt.NDArray[np.uint64]
+    directory: npt.NDArray[np.uint64]
     wide: npt.NDArray[np.uint64]
     narrow: npt.NDArray[np.uint32]
     query_index: npt.NDArray[np.uint64]
@@ -108,7 +108,7 @@ class Table(NamedTuple):
 def new_table(connections: int, queries: int) -> Table:
     """Allocate a table; untouched memory is not taken from the system."""
     return Table(
-        index=np.zeros(_index_size(connections), np.uint64),
+        directory=np.zeros(_index_size(connections), np.uint64),
         wide=np.zeros((connections, WIDE_COLUMNS), np.uint64),
         narrow=np.zeros((connections, NARROW_COLUMNS), np.uint32),
         query_index=np.zeros(_index_size(queries), np.uint64),

@@ -75,7 +75,7 @@ def free_entry(table):
         entry = (entry + 1) % capacity
     counts[HAND] = (entry + 1) % capacity
     counts[EVICTED] += 1
-    remove_entry(table.index, table.wide, entry)
+    remove_entry(table.directory, table.wide, entry)
     return entry
 
 
@@ -84,10 +84,10 @@ def connection_of(rows, row, table):
     """Return the entry of a row's connection, made if it is new, and the row's direction."""
     side = make_key(rows, row, 0, table.key)
     hashed = hash_of(table.key)
-    entry = find_entry(table.index, table.wide, table.key, hashed)
+    entry = find_entry(table.directory, table.wide, table.key, hashed)
     if entry < 0:
         entry = free_entry(table)
-        insert_entry(table.index, table.wide, table.key, hashed, entry)
+        insert_entry(table.directory, table.wide, table.key, hashed, entry)
         for column in range(NARROW_COLUMNS):
             table.narrow[entry, column] = 0
     return entry, side
