@@ -2,8 +2,8 @@
 
 Both read the same messages (a generated trace as a collector publishes it) from a real JetStream, into a real S3
 server and into a store that takes everything at once, so that one sees who is the wall. The plain loop is what one
-would write first: fetch, decode, pyarrow's ``write_table``, ``put_object``, acknowledge. It comes twice: writing the columns as they
-are on the wire, and writing those the backup writes (addresses as text, origin, in time order).
+would write first: fetch, decode, pyarrow's ``write_table``, ``put_object``, acknowledge. It comes twice: writing the
+columns as they are on the wire, and writing those the backup writes (addresses as text, origin, in time order).
 
 Printed: medians of million rows per second, bytes per row at rest, CPU time per row (all threads of this process), and
 the largest resident memory so far.

@@ -77,7 +77,7 @@ def decode(payload: bytes, content_type: str = ARROW) -> pa.RecordBatch:
 
 
 def _conform(batch: pa.RecordBatch, schema_message: bytes) -> pa.RecordBatch:
-    positions = _known_positions.get(schema_message)
+    positions = _known_positions.get(schema_message) if schema_message else None
     if positions is None:
         positions = _positions(batch.schema)
         if len(_known_positions) >= _KNOWN_SCHEMAS:
@@ -105,8 +105,8 @@ def _positions(given: pa.Schema) -> list[int]:
 
 
 def _schema_message(payload: bytes) -> bytes:
-    """Return the first message of an Arrow stream: a sender's schema is the same bytes each time."""
-    return payload[: 8 + int.from_bytes(payload[4:8], "little")]
+    """Return the first message of an Arrow stream (a sender's schema is the same bytes each time); empty if unsure."""
+    return payload[: 8 + int.from_bytes(payload[4:8], "little")] if payload[:4] == b"\xff\xff\xff\xff" else b""
 
 
 @cache
