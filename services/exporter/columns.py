@@ -1,4 +1,8 @@
-"""The columns of a batch as NumPy arrays without nulls, as the kernels read them."""
+"""The columns of a batch as NumPy arrays without nulls, as the kernels read them.
+
+All are read-only, contiguous and aligned, also those that are copies: a kernel is compiled anew for each combination of
+such properties, and views of a batch's memory are read-only.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import numpy.typing as npt
 from services.exporter import words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import pyarrow as pa
 
@@ -35,7 +39,7 @@ class Columns(NamedTuple):
 
 def read(batch: pa.RecordBatch) -> Columns:
     """Return the columns of a batch; most are views of its memory."""
-    return Columns(
+    columns: Iterable[Any] = Columns(
         packets=_numbers(batch, "packets", 0),
         bytes=_numbers(batch, "bytes", 0),
         status=_words(batch, "decode_status", words.status_positions),
@@ -50,6 +54,14 @@ def read(batch: pa.RecordBatch) -> Columns:
         dns_type=_numbers(batch, "dns_type", words.NO_QTYPE),
         dns_rcode=_numbers(batch, "dns_rcode", words.NO_RCODE),
     )
+    return Columns(*map(frozen, columns))
+
+
+def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return an array as the kernels expect it."""
+    array = np.require(array, requirements=("C", "A"))
+    array.flags.writeable = False
+    return array
 
 
 def _numbers(batch: pa.RecordBatch, name: str, null: int) -> npt.NDArray[Any]:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.exporter.aggregate import Counts
-from services.exporter.columns import ports
+from services.exporter.columns import frozen, ports
 from services.exporter.heavy import Heaviest, HeavyTable
 from services.exporter.names import Domain, HeavyNames, count_domains
 
@@ -83,7 +83,7 @@ class Recent:
 
     def see(self, envelope: Envelope, batch: pa.RecordBatch, columns: Columns, counts: Counts) -> None:
         """Add one batch."""
-        keys = np.concatenate((columns.source, columns.destination), axis=1)
+        keys = frozen(np.concatenate((columns.source, columns.destination), axis=1))
         services, has_ports = _services(batch, columns)
         with self._lock:
             self._roll()
@@ -152,7 +152,7 @@ def _services(batch: pa.RecordBatch, columns: Columns) -> tuple[npt.NDArray[np.u
     source, destination = ports(batch)
     lower = np.minimum(source, destination).astype(np.uint64)
     words = lower | columns.ip_protocol.astype(np.uint64) << np.uint64(_PROTOCOL_SHIFT)
-    return words.reshape(-1, 1), (lower != 0).view(np.uint8)
+    return frozen(words.reshape(-1, 1)), frozen((lower != 0).view(np.uint8))
 
 
 def _merge(parts: Iterable[Heaviest], count: int) -> list[tuple[tuple[int, ...], tuple[int, int]]]:
