@@ -154,6 +154,28 @@ OVERVIEW: Final = Dashboard(
                     stacked=True,
                 ),
                 _SIZES,
+                Panel(
+                    "HTTP requests by method",
+                    "HTTP/1 requests per second that were not encrypted.",
+                    "reqps",
+                    (
+                        Query(
+                            f"sum by (method) (rate(streamgauge_http_requests_total{{{_ON_NODE}}}{_RATE}))",
+                            "{{method}}",
+                        ),
+                    ),
+                ),
+                Panel(
+                    "HTTP responses by status",
+                    "HTTP/1 responses per second by class of status; 5xx are failures of the server.",
+                    "reqps",
+                    (
+                        Query(
+                            f"sum by (status_class) (rate(streamgauge_http_responses_total{{{_ON_NODE}}}{_RATE}))",
+                            "{{status_class}}",
+                        ),
+                    ),
+                ),
             ),
         ),
     ),

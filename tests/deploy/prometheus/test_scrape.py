@@ -27,10 +27,15 @@ VARIABLES = {"$__rate_interval": "10s", "$__range": "1m", "$interface": ".*", "$
 
 
 def write_capture(path):
-    """Write 300 packets, a millisecond apart: connections answered and not, DNS of all sorts, a cut one."""
+    """Write 300 packets, a millisecond apart: connections answered and not, DNS of all sorts, HTTP, a cut one."""
     name = b"\x03www\x07example\x03com\0"
     exchange = [build.ipv4(6, build.tcp(b"", flags=flags)) for flags in (0x02, 0x12, 0x10, 0x11, 0x14, 0x02)]
     exchange += [build.ipv4(17, build.udp(build.dns(name, flags=flags))) for flags in (0x0100, 0x8180, 0x8182, 0x8183)]
+    request, response = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    exchange += [
+        build.ipv4(6, build.tcp(request, target=80)),
+        build.ipv4(6, build.tcp(response, source=80, target=40_000)),
+    ]
     frames = [build.ethernet(0x0800, packet) for packet in exchange]
     frames.append(frames[0][:30])
     content = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
