@@ -1,10 +1,11 @@
 """Packets per second of the decoder beside other programs, interleaved: python benchmarks/decode.py [--rounds N]
 
 Each contestant runs on one core, in turn, N rounds; medians are printed, with the ratio of our rate to theirs. Of
-programs the whole process is measured, start-up included. Ours stands there twice: the decoder at work (file read,
-indexed and decoded into row buffers; interpreter start and loading of compiled kernels left out, they come once in the
-life of a service), and the whole process. What each does is printed beside it: tshark dissects every layer, softflowd
-keeps flows and no application fields, tcpdump -w copies packets unread, dpkt and scapy read addresses, ports, names.
+programs the whole process is measured, start-up included. Ours stands there three times: the decoder at work (file
+read, indexed and decoded into row buffers; without interpreter start and loading of kernels, which come once in the
+life of a service), the same with flow table and health columns, and the whole process. What each does is printed
+beside it: tshark dissects every layer, softflowd keeps flows, no application fields, tcpdump -w copies packets unread,
+dpkt and scapy read addresses, ports, names.
 """
 
 from __future__ import annotations
@@ -49,6 +50,28 @@ with open_capture(sys.argv[1]) as capture:
 print(json.dumps([packets, time.perf_counter() - wall, time.process_time() - cpu]))
 """
 
+HEALTH = """
+import json, sys, time
+from streamgauge import flows
+from streamgauge.decode import Decoder, warm_up
+from streamgauge.decode.capture_file import open_capture
+from streamgauge.rows import Rows
+warm_up()
+flows.warm_up()
+rows, decoder, table, packets = Rows(8192), Decoder(), flows.FlowTable(), 0
+wall, cpu = time.perf_counter(), time.process_time()
+with open_capture(sys.argv[1]) as capture:
+    for data, index, count in capture.blocks():
+        first = 0
+        while first < count:
+            rows.clear()
+            reported = table.report(rows)
+            first += decoder.decode(data, index, first, count, rows)
+            table.fill(rows, reported)
+        packets += count
+print(json.dumps([packets, time.perf_counter() - wall, time.process_time() - cpu]))
+"""
+
 DPKT = """
 import sys, dpkt
 with open(sys.argv[1], 'rb') as file:
@@ -84,6 +107,11 @@ def contestants(traces):
     fields = [part for field in FIELDS for part in ("-e", field)]
     return {
         "streamgauge": ([sys.executable, "-c", OURS, traces[full]], full, "all columns, without start-up"),
+        "streamgauge with flows": (
+            [sys.executable, "-c", HEALTH, traces[full]],
+            full,
+            "all columns, flow table and health, without start-up",
+        ),
         "streamgauge, whole process": ([sys.executable, "-c", OURS, traces[full]], full, "the same, with start-up"),
         "tshark -T fields": (
             ["tshark", "-n", "-r", traces[middle], "-T", "fields", *fields],
@@ -110,7 +138,7 @@ def run(name, command, packets, core):
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     if done.returncode:
         raise SystemExit(f"{name} failed: {done.stderr.decode(errors='replace')[-300:]}")
-    if name == "streamgauge":
+    if name in ("streamgauge", "streamgauge with flows"):
         packets, wall, cpu = json.loads(done.stdout)
     return packets / wall, packets / cpu
 
@@ -144,20 +172,26 @@ def main():
     report(chosen, rates, arguments)
 
 
+def ratios(rates, name, other):
+    """Return how many times as fast one contestant is as another, by wall and by CPU time."""
+    return [
+        statistics.median(ours[part] / theirs[part] for ours, theirs in zip(rates[name], rates[other], strict=True))
+        for part in (0, 1)
+    ]
+
+
 def report(chosen, rates, arguments):
     """Print the medians; the ratios are medians of each round's ratio."""
     medians = {name: [statistics.median(rate[part] for rate in rates[name]) for part in (0, 1)] for name in chosen}
     print(f"one core, {arguments.rounds} rounds interleaved, medians")
     print("thousand packets/s by wall and by CPU time; our rate : theirs, by both")
     for name, (_, packets, does) in chosen.items():
-        ratio = [
-            statistics.median(
-                ours[part] / theirs[part] for ours, theirs in zip(rates["streamgauge"], rates[name], strict=True)
-            )
-            for part in (0, 1)
-        ]
+        ratio = ratios(rates, "streamgauge", name)
         wall, cpu = (f"{rate / 1000:10,.1f}" for rate in medians[name])
         print(f"{name:28}{wall}{cpu}  {ratio[0]:8,.1f} {ratio[1]:8,.1f}   {packets:,} packets; {does}")
+    if {"streamgauge with flows", "softflowd"} <= chosen.keys():
+        ratio = ratios(rates, "streamgauge with flows", "softflowd")
+        print(f"flow table and health : softflowd, by wall and by CPU time {ratio[0]:.1f} {ratio[1]:.1f}")
     if arguments.json:
         arguments.json.write_text(json.dumps(medians, indent=1))
 

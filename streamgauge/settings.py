@@ -114,7 +114,8 @@ class CollectorSettings(HttpSettings):
     port: Port = Field(9101, description="port of /metrics, /livez and /readyz; 0 takes a free one")
     node: str = Field(default_factory=socket.gethostname, min_length=1, description="name of this node")
     source: Literal["ring", "file", "scapy"] = Field("ring", description="where packets come from")
-    interface: str = Field("any", min_length=1, description="interface to capture; any: all of them")
+    interface: str = Field("any", min_length=1, description="what to capture: a name, any (all as one), or eth0,veth*")
+    workers: int = Field(1, ge=1, le=64, description="threads that decode; each has a ring of its own, by flow")
     file: Path | None = Field(None, description="capture file for source=file")
     file_pace: Literal["max", "recorded"] = Field(
         "max", description="replay as fast as possible, or by the file's clock"
@@ -124,6 +125,8 @@ class CollectorSettings(HttpSettings):
     filter: str = Field("", description="capture filter in libpcap's language")
     snaplen: int = Field(0, ge=0, le=262144, description="bytes captured of each packet; 0: all")
     promiscuous: bool = Field(False, description="also capture frames for other hosts")
+    ignore_outgoing: bool = Field(False, description="leave out what this host sends")
+    timestamps: Literal["kernel", "hardware"] = Field("kernel", description="hardware: the card's time, if it has one")
     ring_blocks: Positive = Field(64, description="blocks of the packet ring")
     ring_block_bytes: Positive = Field(1 << 20, description="bytes of a block; a power of two, at least 4096")
     ring_block_timeout_ms: Positive = Field(
@@ -131,6 +134,13 @@ class CollectorSettings(HttpSettings):
     )
     decapsulate: bool = Field(True, description="open tunnels: columns describe the innermost packet")
     frame_bytes: int = Field(0, ge=0, le=65535, description="bytes of each packet kept in column frame; 0: none")
+    health: bool = Field(True, description="fill round trips, retransmissions, DNS latency from a flow table")
+    flows: int = Field(1 << 20, ge=1024, le=1 << 24, description="TCP connections remembered, all workers together")
+    dns_timeout: Seconds = Field(5.0, description="seconds after which a DNS query is reported as unanswered")
+    community_id: bool = Field(False, description="fill the column community_id")
+    granularity: Literal["packet", "flow"] = Field("packet", description="one row a packet, or a flow and window")
+    flow_window: Literal["1", "10"] = Field("1", description="seconds of a flow that become one row")
+    overload: Literal["coarsen", "evict"] = Field("coarsen", description="when live: merge rows by flow, or only evict")
     batch_rows: int = Field(8192, ge=1, le=65536, description="rows after which a batch closes")
     batch_bytes: int = Field(512 << 10, ge=4096, description="bytes after which a batch closes")
     batch_age: Seconds = Field(0.25, description="seconds after which a batch closes")

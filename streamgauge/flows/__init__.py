@@ -17,6 +17,7 @@ from streamgauge.flows.layout import (
     EVICTED,
     QUERIES_EVICTED,
     QUERY_DUE,
+    QUERY_FIRST,
     QUERY_LAST,
     USED,
     new_table,
@@ -90,6 +91,11 @@ class FlowTable:
         """Numbers of queries between the oldest that waits for its response and the latest."""
         return int(self._table.counts[QUERY_LAST] - self._table.counts[QUERY_DUE])
 
+    @property
+    def unreported(self) -> bool:
+        """Whether ``report`` has anything to look at."""
+        return bool(self._table.counts[QUERY_FIRST] < self._table.counts[QUERY_DUE])
+
     def fill(self, rows: Rows, first: int) -> None:
         """Fill the health columns of the rows from ``first`` on; call it once for each row, in capture order."""
         if self._health:
@@ -101,9 +107,10 @@ class FlowTable:
 
     def advance(self, now: int) -> None:
         """Let the clock, ns since 1970, go on without a packet: queries may become unanswered by it."""
-        from streamgauge.flows.health_kernels import advance_clock
+        if self._health:
+            from streamgauge.flows.health_kernels import advance_clock
 
-        advance_clock(self._table, now, self._timeout)
+            advance_clock(self._table, now, self._timeout)
 
     def report(self, rows: Rows) -> int:
         """Append a row for each query that became unanswered, as far as there is room; return how many.

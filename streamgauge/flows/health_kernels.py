@@ -4,39 +4,74 @@ from __future__ import annotations
 
 # mypy: ignore-errors
 # (Numba types kernels when it compiles them.)
-from streamgauge.decode.accelerate import entry
-from streamgauge.decode.load_kernels import signed
-from streamgauge.flows.key_kernels import time_of
-from streamgauge.flows.layout import CLOCK, NAME_BYTES, QUERY_DUE, QUERY_FIRST, QUERY_STATE, UNANSWERED
+from streamgauge.decode.accelerate import entry, hot
+from streamgauge.decode.load_kernels import prefetch, signed
+from streamgauge.flows.key_kernels import entry_in, hash_of, make_key, time_of
+from streamgauge.flows.layout import (
+    CLOCK,
+    NAME_BYTES,
+    NARROW_COLUMNS,
+    QUERY_DUE,
+    QUERY_FIRST,
+    QUERY_STATE,
+    ROWS_AHEAD,
+    UNANSWERED,
+    WIDE_COLUMNS,
+)
 from streamgauge.flows.query_kernels import give_up, track_message, write_report
 from streamgauge.flows.tcp_kernels import track_segment
 from streamgauge.schema import SLOTS, App, Present
 
 CONNECTION, MESSAGE = int(Present.IP | Present.TCP), int(Present.IP | Present.DNS)
 DNS = int(App.DNS)
+WIDE_BYTES, NARROW_BYTES = 8 * WIDE_COLUMNS, 4 * NARROW_COLUMNS
 
 PRESENT, APP, FRAGMENT = SLOTS["present"], SLOTS["app"], SLOTS["fragment"]
 
 
+@hot
+def fetch_connections(rows, first, last, table):
+    """Make the keys of the rows that are segments, and fetch where their entries are, then the entries.
+
+    A table of many connections is larger than any cache: one row after the other, each would wait for memory.
+    """
+    mask = len(table.directory) - 1
+    for row in range(first, last):
+        place = row - first
+        table.hashes[place] = -1
+        # Of a fragment the first part tells a length that is not the segment's.
+        if signed(rows.u8[PRESENT, row]) & CONNECTION == CONNECTION and rows.u1[FRAGMENT, row] == 0:
+            side = make_key(rows, row, 0, table.keys[place])
+            hashed = hash_of(table.keys[place])
+            table.hashes[place] = (hashed << 1) | side
+            prefetch(table.directory_bytes, (hashed & mask) << 3)
+    for place in range(last - first):
+        if table.hashes[place] >= 0:
+            word = table.directory[(table.hashes[place] >> 1) & mask]
+            if word != 0:
+                prefetch(table.wide_bytes, entry_in(word) * WIDE_BYTES)
+                prefetch(table.wide_bytes, entry_in(word) * WIDE_BYTES + WIDE_BYTES - 1)
+                prefetch(table.narrow_bytes, entry_in(word) * NARROW_BYTES)
+
+
 @entry
 def fill_health(rows, first, table, timeout):
-    """Fill the health columns of the rows from ``first`` on; ``rows`` is a ``RowBuffers``, the timeout is in ns.
-
-    Fragments are left out: what the first one says of the length is not the segment's.
-    """
-    for row in range(first, rows.state[0]):
-        now = max(time_of(rows, row), table.counts[CLOCK])
-        if now != table.counts[CLOCK]:
-            table.counts[CLOCK] = now
-            give_up(table, now, timeout)
-        present = signed(rows.u8[PRESENT, row])
-        found = 0
-        if present & CONNECTION == CONNECTION and rows.u1[FRAGMENT, row] == 0:
-            found |= track_segment(rows, row, table)
-        if present & MESSAGE == MESSAGE and rows.u1[APP, row] == DNS:
-            found |= track_message(rows, row, table)
-        if found:
-            rows.u8[PRESENT, row] = present | found
+    """Fill the health columns of the rows from ``first`` on; ``rows`` is a ``RowBuffers``, the timeout is in ns."""
+    for start in range(first, rows.state[0], ROWS_AHEAD):
+        last = min(start + ROWS_AHEAD, rows.state[0])
+        fetch_connections(rows, start, last, table)
+        for row in range(start, last):
+            now = max(time_of(rows, row), table.counts[CLOCK])
+            if now != table.counts[CLOCK]:
+                table.counts[CLOCK] = now
+                give_up(table, now, timeout)
+            present, found, hashed = signed(rows.u8[PRESENT, row]), 0, table.hashes[row - start]
+            if hashed >= 0:
+                found |= track_segment(rows, row, table, table.keys[row - start], hashed >> 1, hashed & 1)
+            if present & MESSAGE == MESSAGE and rows.u1[APP, row] == DNS:
+                found |= track_message(rows, row, table)
+            if found:
+                rows.u8[PRESENT, row] = present | found
 
 
 @entry

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 KEY_WORDS: Final = 6
+#: Rows whose entries are fetched before the first of them is worked on: 240 → NEW ns a row with 65,000 connections.
+ROWS_AHEAD: Final = 32
 
 # Columns of ``wide``, behind the key. Pairs are one a direction; all times are ns.
 #: When the connection's first SYN was sent; once it is complete, how long the handshake took.
@@ -101,21 +103,36 @@ class Table(NamedTuple):
     query_wide: npt.NDArray[np.uint64]
     query_names: npt.NDArray[np.uint8]
     counts: npt.NDArray[np.int64]
-    #: The key at work.
+    #: The key of the DNS message at work.
     key: npt.NDArray[np.uint64]
+    #: Keys of the segments at work, and of each its hash and direction; -1 for a row that is none.
+    keys: npt.NDArray[np.uint64]
+    hashes: npt.NDArray[np.int64]
+    #: The same memory as ``directory``, ``wide`` and ``narrow``, as bytes, to be fetched.
+    directory_bytes: npt.NDArray[np.uint8]
+    wide_bytes: npt.NDArray[np.uint8]
+    narrow_bytes: npt.NDArray[np.uint8]
 
 
 def new_table(connections: int, queries: int) -> Table:
     """Allocate a table; untouched memory is not taken from the system."""
+    directory = np.zeros(_index_size(connections), np.uint64)
+    wide = np.zeros((connections, WIDE_COLUMNS), np.uint64)
+    narrow = np.zeros((connections, NARROW_COLUMNS), np.uint32)
     return Table(
-        directory=np.zeros(_index_size(connections), np.uint64),
-        wide=np.zeros((connections, WIDE_COLUMNS), np.uint64),
-        narrow=np.zeros((connections, NARROW_COLUMNS), np.uint32),
+        directory=directory,
+        wide=wide,
+        narrow=narrow,
         query_index=np.zeros(_index_size(queries), np.uint64),
         query_wide=np.zeros((queries, QUERY_COPIES + COPIES), np.uint64),
         query_names=np.zeros((queries, NAME_BYTES), np.uint8),
         counts=np.zeros(COUNTS, np.int64),
         key=np.zeros(KEY_WORDS, np.uint64),
+        keys=np.zeros((ROWS_AHEAD, KEY_WORDS), np.uint64),
+        hashes=np.zeros(ROWS_AHEAD, np.int64),
+        directory_bytes=directory.view(np.uint8),
+        wide_bytes=wide.reshape(-1).view(np.uint8),
+        narrow_bytes=narrow.reshape(-1).view(np.uint8),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 # (Numba types kernels when it compiles them.)
 from streamgauge.decode.accelerate import hot, inner
 from streamgauge.decode.load_kernels import signed
-from streamgauge.flows.key_kernels import find_entry, hash_of, insert_entry, make_key, remove_entry, time_of
+from streamgauge.flows.key_kernels import find_entry, insert_entry, remove_entry, time_of
 from streamgauge.flows.layout import (
     ANSWERED,
     COMPLETE,
@@ -80,17 +80,15 @@ def free_entry(table):
 
 
 @hot
-def connection_of(rows, row, table):
-    """Return the entry of a row's connection, made if it is new, and the row's direction."""
-    side = make_key(rows, row, 0, table.key)
-    hashed = hash_of(table.key)
-    entry = find_entry(table.directory, table.wide, table.key, hashed)
+def connection_of(table, key, hashed):
+    """Return the entry of a connection, made if it is new."""
+    entry = find_entry(table.directory, table.wide, key, hashed)
     if entry < 0:
         entry = free_entry(table)
-        insert_entry(table.directory, table.wide, table.key, hashed, entry)
+        insert_entry(table.directory, table.wide, key, hashed, entry)
         for column in range(NARROW_COLUMNS):
             table.narrow[entry, column] = 0
-    return entry, side
+    return entry
 
 
 @hot
@@ -195,9 +193,9 @@ def advance(table, entry, side, state, seq, length, probe, now):
 
 
 @hot
-def track_segment(rows, row, table):
+def track_segment(rows, row, table, key, hashed, side):
     """Fill the columns of a TCP row that its connection tells; return their presence bits."""
-    entry, side = connection_of(rows, row, table)
+    entry = connection_of(table, key, hashed)
     flags, seq = signed(rows.u1[TCP_FLAGS, row]), signed(rows.u4[TCP_SEQ, row])
     payload, now = signed(rows.u8[PAYLOAD_BYTES, row]), time_of(rows, row)
     state, present, verdict = signed(table.narrow[entry, STATE]), 0, IN_ORDER
