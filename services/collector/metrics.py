@@ -45,6 +45,7 @@ class CollectorMetrics:
         )
         self._published_batches = counter("published_batches_total", "Acknowledged batches.")
         self._payload_bytes = counter("published_payload_bytes_total", "Bytes of the payloads of acknowledged batches.")
+        self._recovered = counter("recovered_packets_total", "Packets of former boots, published from the spool.")
         self._retries = counter("publish_retries_total", "Batches sent again, by reason.", "reason")
         self._disconnects = counter("nats_disconnects_total", "Connections to NATS that were lost.")
         self._pending_bytes = gauge("pending_bytes", "Bytes of batches that wait for their acknowledgement.")
@@ -59,6 +60,7 @@ class CollectorMetrics:
         self._latency = self.registry.histogram(
             "publish_latency_seconds", "Time from a batch's closing to its acknowledgement.", _LATENCY_BUCKETS
         )
+        self._recovered.set(0)
         for reason in RETRY_REASONS:
             self._retries.set(0, reason)
 
@@ -78,6 +80,10 @@ class CollectorMetrics:
         """One batch was acknowledged, ``latency`` seconds after it closed."""
         self._payload_bytes.add(payload_bytes)
         self._latency.observe(max(0.0, latency))
+
+    def recovered(self, packets: int) -> None:
+        """One batch of a former boot was acknowledged."""
+        self._recovered.add(packets)
 
     def retried(self, reason: str) -> None:
         """One batch has to be sent again."""

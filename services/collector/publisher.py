@@ -82,6 +82,9 @@ class Publisher:
         self._room.set()
         self._empty = asyncio.Event()
         self._empty.set()
+        self._ending = False
+        self._drained = asyncio.Event()
+        self._drained.set()
 
     async def start(self) -> None:
         """Begin to publish: what former boots left in the spool first, then what is accepted."""
@@ -119,13 +122,13 @@ class Publisher:
         self._wake()
 
     async def drained(self) -> None:
-        """Wait until every accepted message is acknowledged or evicted."""
-        await self._empty.wait()
+        """Wait until every accepted message is acknowledged or evicted, or until the service is told to stop."""
+        await self._drained.wait()
 
     def give_way(self) -> None:
         """Accept without waiting for room from now on: the source ends, and what it still gives is little."""
-        self._live = True
-        self._room.set()
+        self._ending = self._live = True
+        self._wake()
 
     async def _evict(self) -> None:
         evicted = self._pending.evict(time.time())
@@ -154,6 +157,7 @@ class Publisher:
             (self._work, len(self._pending) > 0),
             (self._empty, len(self._pending) == 0),
             (self._room, self._live or not self._pending.full),
+            (self._drained, self._ending or len(self._pending) == 0),
         ):
             if holds:
                 event.set()
@@ -183,8 +187,12 @@ class Publisher:
         stored = [entry for entry, good in zip(window, acknowledged, strict=True) if good]
         self._pending.settle(stored)
         for entry in stored:
-            self._book(entry).account.published(entry.envelope)
-            self._metrics.acknowledged(len(entry.payload or b""), time.time() - entry.closed_at)
+            book = self._book(entry)
+            book.account.published(entry.envelope)
+            if book.leftover is None:
+                self._metrics.acknowledged(len(entry.payload or b""), time.time() - entry.closed_at)
+            else:
+                self._metrics.recovered(entry.envelope.packets)
         await self._spool.done(stored)
         self._wake()
         return len(stored) == len(window)

@@ -40,7 +40,7 @@ _MEMBER_PROMISCUOUS: Final = 1
 _RING_REQUEST: Final = struct.Struct("7I")  # struct tpacket_req3
 _MEMBERSHIP: Final = struct.Struct("iHH8s")  # struct packet_mreq
 _ADDRESS: Final = struct.Struct("=HHiHBB8s")  # struct sockaddr_ll
-_COUNTS: Final = struct.Struct("3I")  # struct tpacket_stats_v3
+_COUNTS: Final = struct.Struct("2I")  # struct tpacket_stats; that of version 3 goes on
 
 #: Only a unit of the request: in version 3, frames take the room they need.
 _FRAME_BYTES: Final = 2048
@@ -170,7 +170,7 @@ class PacketSocket:
         """Return the packets received (drops included) and dropped so far; the kernel forgets its counts when read."""
         with self._counts_lock:
             raw = self._socket.getsockopt(_SOL_PACKET, _STATISTICS, _COUNTS.size)
-            received, dropped, _freezes = _COUNTS.unpack(raw)
+            received, dropped = _COUNTS.unpack(raw)
             self._counts = SourceCounts(self._counts.received + received, self._counts.dropped + dropped)
             return self._counts
 

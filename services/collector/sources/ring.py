@@ -11,7 +11,7 @@ import numpy as np
 from services.collector.sources import TICK, Block, SourceCounts
 from services.collector.sources.bpf import Instruction, socket_program
 from services.collector.sources.packet_socket import PacketSocket, interface_link
-from services.collector.sources.ring_kernels import index_block, release_block
+from services.collector.sources.ring_kernels import index_block, release_block, warm_up
 from streamgauge.decode import new_index
 from streamgauge.logs import get
 
@@ -54,6 +54,7 @@ class RingSource:
         """See ``Source.open``."""
         settings = self._settings
         program = socket_program(settings.filter, settings.snaplen, interface_link(settings.interface))
+        warm_up()
         self._socket = PacketSocket(settings.interface)
         self._ring = self._socket.map_ring(
             settings.ring_blocks, settings.ring_block_bytes, settings.ring_block_timeout_ms

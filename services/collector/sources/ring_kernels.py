@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
+from streamgauge.decode import new_index
 from streamgauge.decode.accelerate import INTERPRETED, entry, hot
 from streamgauge.decode.load_kernels import signed
 
@@ -111,3 +113,10 @@ def release_block(words, block):
     """Give a block back to the kernel, after every read of it."""
     _fence()
     words[(block >> 2) + BLOCK_STATUS] = KERNEL_OWNS
+
+
+def warm_up() -> None:
+    """Compile the kernels, or load them from the cache, before packets arrive."""
+    block = np.zeros(64, np.uint8)
+    index_block(block.view(np.uint32), block.view(np.uint16), 0, new_index(1))
+    release_block(block.view(np.uint32), 0)

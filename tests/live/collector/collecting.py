@@ -205,3 +205,13 @@ def send_udp(port: int, count: int) -> None:
         sink.bind(("127.0.0.1", port))
         for number in range(count):
             s.sendto(number.to_bytes(4, "big"), ("127.0.0.1", port))
+
+
+def send_until_evicted(collector: CollectorProcess, port: int) -> int:
+    """Send datagrams, no faster than they are captured, until batches are evicted; return how many were sent."""
+    sent = 0
+    while not collector.metric("lost_packets_total", reason="evicted"):
+        send_udp(port, 200)
+        sent += 200
+        eventually_sync(lambda: collector.metric("capture_packets_total") == sent, within=90)  # noqa: B023 waits here
+    return sent

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from services.collector.sources.ring_kernels import warm_up as ring_warm_up
+from streamgauge.decode import warm_up
 from tests.support import require
 
 if TYPE_CHECKING:
@@ -22,6 +24,13 @@ class Wire:
     here: str
     there: str
     namespace: str
+
+
+@pytest.fixture(name="_kernels_are_compiled", scope="session", autouse=True)
+def _compile_kernels() -> None:
+    """Fill the cache of compiled kernels once, so that no collector spends a test's time on it."""
+    warm_up()
+    ring_warm_up()
 
 
 @pytest.fixture(name="wire")

@@ -6,7 +6,7 @@ import nats
 import pytest
 
 from streamgauge.embedded import NatsServer, free_ports
-from tests.live.collector.collecting import CollectorProcess, frame, send_udp, stored, write_pcap
+from tests.live.collector.collecting import CollectorProcess, frame, send_until_evicted, stored, write_pcap
 from tests.support import require
 from tests.support.waiting import eventually, eventually_sync
 
@@ -17,7 +17,7 @@ COUNT = 120_000
 
 @pytest.fixture(name="trace")
 def _trace(scratch):
-    return write_pcap(scratch / "a.pcap", [frame(number) for number in range(COUNT)], gap_ns=30_000)
+    return write_pcap(scratch / "a.pcap", [frame(number) for number in range(COUNT)], gap_ns=60_000)
 
 
 async def messages_in(url):
@@ -100,11 +100,7 @@ async def test_a_pending_bound_evicts_the_oldest_and_counts_them(scratch):
         pending_bytes=1 << 20,
     ) as collector:
         collector.await_event("capturing")
-        sent = 0
-        while not collector.metric("lost_packets_total", reason="evicted"):
-            send_udp(port, 100)
-            sent += 100
-        eventually_sync(lambda: collector.metric("capture_packets_total") == sent)
+        sent = send_until_evicted(collector, port)
         with server:
             eventually_sync(lambda: collector.metric("pending_packets") == 0, within=90)
             evicted = collector.metric("lost_packets_total", reason="evicted")
