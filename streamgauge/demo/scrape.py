@@ -31,7 +31,7 @@ def fetch(url: str) -> str:
     except urllib3.exceptions.HTTPError as error:
         raise PageError(f"{url}: {error}") from error
     if response.status != 200:
-        raise PageError(f"{url}: status {response.status}")
+        raise PageError(f"{url}: status {response.status}: {response.data.decode(errors='replace').strip()[:200]}")
     return response.data.decode()
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CHECKOUT: Final = Path(__file__).parents[2]
 
 #: Seconds until a service answers; on a fresh machine it compiles its kernels first.
-START_TIMEOUT: Final = 60.0
+START_TIMEOUT: Final = 120.0
 #: Seconds a service may take to finish the work in hand.
 STOP_TIMEOUT: Final = 40.0
 _POLL: Final = 0.05  # seconds
@@ -84,15 +84,20 @@ class ServiceProcess:
             StreamgaugeError: it ended with an error, or is not ready in time; says what it wrote last.
 
         """
-        deadline = asyncio.get_running_loop().time() + START_TIMEOUT
-        while self.running and asyncio.get_running_loop().time() < deadline:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + START_TIMEOUT
+        reason = ""
+        while self.running and loop.time() < deadline:
             try:
                 await asyncio.to_thread(fetch, f"http://127.0.0.1:{self.port}/readyz")
-            except PageError:
+            except PageError as error:
+                reason = str(error)
                 await asyncio.sleep(_POLL)
             else:
                 return
-        if self.running or self.exit_code:
+        if self.running:
+            raise StreamgaugeError(f"the {self.name} is not ready after {START_TIMEOUT:.0f} s: {reason}")
+        if self.exit_code:
             raise StreamgaugeError(f"the {self.name} does not start: {self.last_words()}")
 
     async def page(self) -> Page | None:

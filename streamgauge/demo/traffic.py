@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import random
 import signal
 import socket
@@ -26,9 +27,10 @@ from streamgauge.demo.sample import NAMES
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-#: All of 127.0.0.0/8 is loopback on Linux, so the parts look like the hosts of a network.
-_DNS_HOST, _WEB_HOST, _TLS_HOST, _UDP_HOST = "127.0.0.53", "127.0.0.80", "127.0.1.43", "127.0.0.99"
-_CLIENTS: Final = tuple(f"127.0.7.{number}" for number in range(1, 13))
+#: All of 127.0.0.0/8 is loopback on Linux, so the parts look like the hosts of a network; another demo has another one.
+_NETWORK: Final = f"127.{100 + os.getpid() % 100}"
+_DNS_HOST, _WEB_HOST, _TLS_HOST, _UDP_HOST = (f"{_NETWORK}.0.{host}" for host in (53, 80, 143, 99))
+_CLIENTS: Final = tuple(f"{_NETWORK}.7.{number}" for number in range(1, 13))
 
 #: Share of the packets and packets of one round, by kind of traffic (measured on loopback).
 _MIX: Final = {"http": (0.5, 11), "tls": (0.25, 18), "dns": (0.15, 2), "udp": (0.05, 2), "ping": (0.05, 2)}
