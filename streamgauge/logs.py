@@ -29,7 +29,8 @@ def set_up(settings: LogSettings, **context: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Looked up anew for each logger: whoever redirects standard error later is obeyed.
+        logger_factory=lambda *_names: structlog.PrintLogger(sys.stderr),
     )
     structlog.contextvars.bind_contextvars(**context)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
