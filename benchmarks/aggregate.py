@@ -16,6 +16,8 @@ import numpy as np
 from benchmarks.trace import write_trace
 from services.exporter import columns, networks
 from services.exporter.aggregate import Aggregator
+from services.exporter.recent import Recent
+from services.exporter.service import warm_up
 from streamgauge import encode
 from streamgauge.decode import Decoder
 from streamgauge.decode.capture_file import open_capture
@@ -81,11 +83,17 @@ def main() -> None:
         for envelope, batch in batches:
             aggregator.fold(envelope, batch)
 
-    fold(whole[:1])
+    def fold_and_show(batches) -> None:
+        aggregator, recent = Aggregator(networks.parse(INSIDE), 20_000), Recent()
+        for envelope, batch in batches:
+            recent.see(envelope, batch, *aggregator.fold(envelope, batch))
+
+    warm_up()
     for name, work, batches in (
         ("columns as arrays", read_columns, whole),
         ("labels, flags, DNS, sizes; batches of 8,192", fold, whole),
         ("the same, batches split by class", fold, split),
+        ("and talkers, ports, domains; split by class", fold_and_show, split),
     ):
         print(f"{name:50}{rate(work, batches, arguments.rounds) / 1e6:8.1f} M rows/s ({len(batches)} batches)")
 

@@ -59,8 +59,11 @@ def read(batch: pa.RecordBatch) -> Columns:
 
 def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return an array as the kernels expect it."""
-    array = np.require(array, requirements=("C", "A"))
-    array.flags.writeable = False
+    flags = array.flags
+    if not (flags.c_contiguous and flags.aligned):
+        array = array.copy()
+        flags = array.flags
+    flags.writeable = False
     return array
 
 
@@ -112,12 +115,12 @@ def addresses(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.uint64]:
 
 
 def _words(
-    batch: pa.RecordBatch, name: str, positions: Callable[[list[str]], npt.NDArray[np.uint8]]
+    batch: pa.RecordBatch, name: str, positions: Callable[[tuple[str, ...]], npt.NDArray[np.uint8]]
 ) -> npt.NDArray[np.uint8]:
     column = batch.column(name)
     if column.null_count == len(column):
         return np.zeros(len(column), np.uint8)
-    table = positions(column.dictionary.to_pylist())
+    table = positions(tuple(column.dictionary.to_pylist()))
     codes = filled(column.indices, 0).view(np.uint8)
     taken = table[np.minimum(codes, len(table) - 1)]
     return np.where(_bits(column.indices, 0), taken, np.uint8(0)) if column.null_count else taken

@@ -6,6 +6,7 @@ construction.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -115,14 +116,16 @@ def rcode_positions() -> npt.NDArray[np.uint8]:
     return _positions(_RCODE_NAMES, RCODES, NO_RCODE)
 
 
-def app_positions(words: list[str]) -> npt.NDArray[np.uint8]:
+@lru_cache(maxsize=64)
+def app_positions(words: tuple[str, ...]) -> npt.NDArray[np.uint8]:
     """Return the position in ``APPS`` by code of a sender's dictionary, which may know more words than we do."""
     known = {name: position for position, name in enumerate(APPS)}
     known["unknown"] = 0
     return np.array([known.get(word, known["other"]) for word in words] or [0], np.uint8)
 
 
-def status_positions(words: list[str]) -> npt.NDArray[np.uint8]:
+@lru_cache(maxsize=64)
+def status_positions(words: tuple[str, ...]) -> npt.NDArray[np.uint8]:
     """Return the position in ``STATUSES`` by code of a sender's dictionary; a word we do not know is unsupported."""
     known = {name: position for position, name in enumerate(STATUSES)}
     return np.array([known.get(word, known["unsupported"]) for word in words] or [0], np.uint8)

@@ -116,7 +116,7 @@ def test_words_are_closed_lists():
         assert table.max() < len(names)
     assert words.QTYPES[words.qtype_positions()[28]] == "AAAA"
     assert words.RCODES[words.rcode_positions()[3]] == "NXDOMAIN"
-    assert words.STATUSES[words.status_positions(["new"])[0]] == "unsupported"
+    assert words.STATUSES[words.status_positions(("new",))[0]] == "unsupported"
 
 
 def test_shards_are_those_of_nats():
