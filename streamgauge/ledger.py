@@ -45,8 +45,10 @@ class LedgerRecord:
     decoded: int = 0
     #: Of the decoded: not wholly readable (truncated, malformed, unsupported).
     malformed: int = 0
-    #: Of the decoded: merged into a row with others under overload.
+    #: Of the decoded: merged into a row with others, as the settings ask or under overload.
     coarsened: int = 0
+    #: How many steps of the overload ladder the collector has climbed: 0 is the granularity that was asked for.
+    level: int = 0
     #: In batches that JetStream has acknowledged.
     published: int = 0
     #: In batches that wait for the acknowledgement, and in rows of a batch not yet closed.

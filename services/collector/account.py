@@ -26,6 +26,8 @@ class Totals:
     decoded_bytes: int = 0
     #: By ``DecodeStatus``, counted when a window closes.
     statuses: list[int] = field(default_factory=lambda: [0] * len(DecodeStatus))
+    #: Merged into a row with others.
+    coarsened: int = 0
     #: Decoded and not yet in a message.
     open: int = 0
     #: In messages that wait for their acknowledgement.
@@ -75,12 +77,20 @@ class Account:
 
     def closed(self, rows: Rows) -> None:
         """Count a window's rows by status, before it becomes messages."""
-        statuses = np.bincount(rows.column("decode_status"), minlength=len(DecodeStatus))
+        # By packets: a row that reports an unanswered query stands for none.
+        statuses = np.bincount(rows.column("decode_status"), rows.column("packets"), minlength=len(DecodeStatus))
         bytes_ = int(rows.column("bytes").sum())
         with self._lock:
             self._totals.decoded_bytes += bytes_
             for status, count in enumerate(statuses.tolist()):
-                self._totals.statuses[status] += count
+                self._totals.statuses[status] += int(count)
+
+    def coarsened(self, rows: Rows) -> None:
+        """Count the packets of merged rows, before they become messages."""
+        packets = rows.column("packets")
+        merged = int(packets[packets > 1].sum())
+        with self._lock:
+            self._totals.coarsened += merged
 
     def accepted(self, messages: Iterable[Message]) -> None:
         """Rows became messages."""

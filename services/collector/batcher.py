@@ -66,14 +66,14 @@ class Batcher:
         Args:
             settings: Size, age and encoding.
             boot: Identity of this start of the collector.
-            interface: Where the packets come from.
+            interface: Where packets come from whose source does not say it of each block.
             largest_payload: Returns the bytes the server takes in one message.
 
         """
         self._settings = settings
         self._boot = boot
         self._largest_payload = largest_payload
-        self._origin = Origin(settings.node, interface, settings.observation_point)
+        self._interface = interface
         self._content_type = NDJSON if settings.encoding == "ndjson" else ARROW
         self._row_bytes: dict[TrafficClass, float] = {}
         #: The last number given.
@@ -88,12 +88,13 @@ class Batcher:
         """Tell whether a window closes now; ``age`` is that of its first row in seconds."""
         return len(rows) >= rows.capacity or (len(rows) > 0 and age >= self._settings.batch_age)
 
-    def messages(self, rows: Rows) -> Iterator[Message]:
-        """Yield the messages of a window; together they hold each row once."""
+    def messages(self, rows: Rows, interface: str = "") -> Iterator[Message]:
+        """Yield the messages of a window of one interface; together they hold each row once."""
+        origin = Origin(self._settings.node, interface or self._interface, self._settings.observation_point)
         for traffic_class, chosen in by_class(rows):
             step = self._rows_per_message(traffic_class)
             for first in range(0, len(chosen), step):
-                yield from self._encode(rows, traffic_class, chosen[first : first + step])
+                yield from self._encode(rows, origin, traffic_class, chosen[first : first + step])
 
     def _rows_per_message(self, traffic_class: TrafficClass) -> int:
         settings = self._settings
@@ -101,20 +102,22 @@ class Batcher:
         fitting = int(settings.batch_bytes / self._row_bytes.get(traffic_class, guess))
         return max(1, min(settings.batch_rows, fitting))
 
-    def _encode(self, rows: Rows, traffic_class: TrafficClass, chosen: npt.NDArray[np.int64]) -> Iterator[Message]:
+    def _encode(
+        self, rows: Rows, origin: Origin, traffic_class: TrafficClass, chosen: npt.NDArray[np.int64]
+    ) -> Iterator[Message]:
         """Yield one message, or two halves of it (and so on) if the server would not take it whole."""
-        batch = to_arrow(rows, self._origin, chosen)
+        batch = to_arrow(rows, origin, chosen)
         payload = codec.encode(batch, self._content_type, compression=self._settings.compression)
         if len(chosen) >= _TELLING_ROWS or len(payload) * 4 >= self._settings.batch_bytes:
             self._row_bytes[traffic_class] = max(1.0, len(payload) / len(chosen))
         if len(payload) + HEADER_BYTES > self._largest_payload() and len(chosen) > 1:
             half = len(chosen) // 2
-            yield from self._encode(rows, traffic_class, chosen[:half])
-            yield from self._encode(rows, traffic_class, chosen[half:])
+            yield from self._encode(rows, origin, traffic_class, chosen[:half])
+            yield from self._encode(rows, origin, traffic_class, chosen[half:])
             return
-        yield self._number(batch, traffic_class, payload)
+        yield self._number(batch, origin, traffic_class, payload)
 
-    def _number(self, batch: pa.RecordBatch, traffic_class: TrafficClass, payload: bytes) -> Message:
+    def _number(self, batch: pa.RecordBatch, origin: Origin, traffic_class: TrafficClass, payload: bytes) -> Message:
         import pyarrow.compute as pc
 
         self.sequence += 1
@@ -123,8 +126,8 @@ class Batcher:
             node=self._settings.node,
             boot=self._boot,
             sequence=self.sequence,
-            interface=self._origin.interface,
-            observation_point=self._origin.observation_point,
+            interface=origin.interface,
+            observation_point=origin.observation_point,
             rows=len(batch),
             packets=pc.sum(batch.column("packets")).as_py(),
             bytes=pc.sum(batch.column("bytes")).as_py(),

@@ -1,6 +1,6 @@
-"""Empties the source: one thread decodes, another encodes, and neither waits for NATS.
+"""Empties the source: one thread a worker decodes, another encodes, and none waits for NATS.
 
-The decoding thread spends its time in compiled code without the interpreter lock, so publishing on the event loop does
+A decoding thread spends its time in compiled code without the interpreter lock, so publishing on the event loop does
 not hold it up. Closed windows go to the encoding thread through a fixed set of row buffers: when all are taken,
 decoding waits and the kernel's ring fills, where losses are counted.
 
@@ -16,22 +16,27 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from streamgauge.decode import Decoder, warm_up
+from services.collector.coarsener import Coarsener
+from services.collector.lane import Lane, Windows
+from streamgauge import decode, flows
 from streamgauge.lifecycle import Failure, spawn
 from streamgauge.logs import get
-from streamgauge.rows import Rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from services.collector.account import Account
     from services.collector.batcher import Batcher
+    from services.collector.overload import Overload
     from services.collector.publisher import Publisher
     from services.collector.sources import Source
+    from streamgauge.rows import Rows
     from streamgauge.settings import CollectorSettings
 
 _log = get("capture")
 
-#: Row buffers: one being filled, one being encoded, two between them for a burst.
-_WINDOWS: Final = 4
+#: Seconds after which merged rows are looked at although no window comes.
+_LOOK: Final = 0.1
 
 
 class Capture:
@@ -47,18 +52,23 @@ class Capture:
         account: Account,
         failure: Failure,
         finished: asyncio.Event,
+        overload: Overload,
     ) -> None:
+        self._settings = settings
         self._source = source
         self._batcher = batcher
         self._publisher = publisher
         self._account = account
         self._failure = failure
         self._finished = finished
-        self._decoder = Decoder(frame_bytes=settings.frame_bytes, decapsulate=settings.decapsulate)
+        self._overload = overload
+        self._coarsener = Coarsener(batcher.window_rows)
         self._stop = threading.Event()
-        self._free: queue.SimpleQueue[Rows] = queue.SimpleQueue()
-        self._full: queue.SimpleQueue[Rows | None] = queue.SimpleQueue()
+        self._windows = Windows(batcher.window_rows, overload)
+        self._full: queue.SimpleQueue[tuple[str, Rows] | None] = queue.SimpleQueue()
         self._task: asyncio.Task[None] | None = None
+        #: Interfaces being decoded, once for each worker.
+        self.lanes: list[Lane] = []
         #: Whether packets are being taken.
         self.running = False
 
@@ -70,9 +80,8 @@ class Capture:
 
         """
         await asyncio.to_thread(self._source.open)
-        await asyncio.to_thread(warm_up)
-        for _ in range(_WINDOWS):
-            self._free.put(Rows(self._batcher.window_rows))
+        await asyncio.to_thread(decode.warm_up)
+        await asyncio.to_thread(flows.warm_up)
         self.running = True
         self._task = spawn(self._run(), name="capture", failure=self._failure)
 
@@ -85,53 +94,86 @@ class Capture:
         self._source.close()
 
     async def _run(self) -> None:
-        """Run both threads to their end, then report: an error only after all that was read is published."""
+        """Run all threads to their end, then report: an error only after all that was read is published."""
         loop = asyncio.get_running_loop()
         encoding = asyncio.to_thread(self._encode, loop)
+        decoding = [asyncio.to_thread(self._decode, worker) for worker in range(self._source.workers)]
         try:
-            _, error = await asyncio.gather(encoding, asyncio.to_thread(self._decode))
+            _, *errors = await asyncio.gather(encoding, *decoding)
         finally:
             self.running = False
         if not self._stop.is_set():
             await self._publisher.drained()
             _log.info("source ended", packets=self._account.totals().decoded)
             self._finished.set()
-        if error is not None:
-            raise error
+        for error in errors:
+            if error is not None:
+                raise error
 
-    def _decode(self) -> Exception | None:
-        """Turn packets into windows of rows; return the error that ended the source, if one did."""
-        rows, began = self._free.get(), 0.0
+    def _decode(self, worker: int) -> Exception | None:
+        """Turn a worker's packets into windows of rows; return the error that ended the source, if one did."""
+        lanes: dict[str, Lane] = {}
         try:
-            for block in self._source.blocks(self._stop):
-                at = block.first
-                while at < block.last:
-                    if not len(rows):
-                        began = time.monotonic()
-                    taken = self._decoder.decode(block.data, block.packets, at, block.last, rows)
-                    self._account.decoded(taken)
-                    at += taken
-                    if at < block.last:
-                        rows = self._close(rows)
-                if self._batcher.due(rows, time.monotonic() - began):
-                    rows = self._close(rows)
+            for block in self._source.blocks(self._stop, worker):
+                if block.last:
+                    if block.interface not in lanes:
+                        lanes[block.interface] = self._lane(block.interface)
+                    lanes[block.interface].take(block)
+                self._tick(lanes)
         except Exception as error:  # noqa: BLE001 reported by _run, after the packets before it
             return error
         finally:
-            self._full.put(rows)
+            for lane in lanes.values():
+                lane.close()
             self._full.put(None)
         return None
 
-    def _close(self, rows: Rows) -> Rows:
-        self._full.put(rows)
-        return self._free.get()
+    def _tick(self, lanes: dict[str, Lane]) -> None:
+        """Let time go by, and give up lanes whose interface may be gone."""
+        for interface, lane in list(lanes.items()):
+            lane.tick()
+            if lane.idle:
+                lane.close()
+                del lanes[interface]
+                self.lanes.remove(lane)
+
+    def _lane(self, interface: str) -> Lane:
+        lane = Lane(
+            self._settings,
+            interface,
+            live=self._source.live,
+            account=self._account,
+            batcher=self._batcher,
+            windows=self._windows,
+            full=self._full,
+        )
+        self.lanes.append(lane)
+        return lane
 
     def _encode(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Turn windows into messages and hand them to the publisher, until the decoding thread has ended."""
-        while (rows := self._full.get()) is not None:
-            if len(rows):
-                self._account.closed(rows)
-                messages = list(self._batcher.messages(rows))
-                asyncio.run_coroutine_threadsafe(self._publisher.accept(messages), loop).result()
-            rows.clear()
-            self._free.put(rows)
+        """Turn windows into messages and hand them to the publisher, until all decoding threads have ended."""
+        decoding = self._source.workers
+        while decoding:
+            try:
+                item = self._full.get(timeout=_LOOK if len(self._coarsener) else None)
+            except queue.Empty:
+                self._publish(self._coarsener.expired(time.monotonic()), loop)
+                continue
+            if item is None:
+                decoding -= 1
+                continue
+            interface, rows = item
+            self._account.closed(rows)
+            now = time.monotonic()
+            self._publish(self._coarsener.windows(interface, rows, self._overload.window(now), now), loop)
+            self._windows.give_back(rows)
+            self._publish(self._coarsener.expired(now), loop)
+        self._publish(self._coarsener.rest(), loop)
+
+    def _publish(self, windows: Iterable[tuple[str, Rows]], loop: asyncio.AbstractEventLoop) -> None:
+        for interface, rows in windows:
+            if not len(rows):
+                continue
+            self._account.coarsened(rows)
+            messages = list(self._batcher.messages(rows, interface))
+            asyncio.run_coroutine_threadsafe(self._publisher.accept(messages), loop).result()

@@ -20,6 +20,8 @@ LEVELS: Final = (PACKET, 1.0, 10.0)
 _HIGH, _LOW = 0.5, 0.1
 #: Seconds a level is given to take effect before the next one is tried.
 _PATIENCE: Final = 5.0
+#: Observations in a row that must see a stall: one alone is a moment's, and the ring bridges it.
+_STALLS: Final = 3
 #: Seconds of calm before one level is left: longer than it takes to climb, so that it does not swing.
 _CALM: Final = 30.0
 
@@ -46,6 +48,7 @@ class Ladder:
         self._changed_at = float("-inf")
         self._calm_since: float | None = None
         self._seen: Pressure | None = None
+        self._stalls = 0
 
     @property
     def level(self) -> int:
@@ -60,8 +63,8 @@ class Ladder:
     def observe(self, now: float, pressure: Pressure) -> bool:
         """Take an observation at a moment (seconds); return whether the level has changed."""
         before, self._seen = self._seen or pressure, pressure
-        lost = pressure.dropped > before.dropped or pressure.stalled > before.stalled
-        if lost or pressure.pending >= _HIGH:
+        self._stalls = self._stalls + 1 if pressure.stalled > before.stalled else 0
+        if pressure.dropped > before.dropped or self._stalls >= _STALLS or pressure.pending >= _HIGH:
             self._calm_since = None
             return now - self._changed_at >= _PATIENCE and self._go(self._step + 1, now)
         if pressure.pending > _LOW:

@@ -47,6 +47,7 @@ class LedgerWriter:
         pending: Pending,
         spool: Spool,
         sequence: Callable[[], int],
+        level: Callable[[], int],
         failure: Failure,
     ) -> None:
         self._node = node
@@ -58,6 +59,7 @@ class LedgerWriter:
         self._pending = pending
         self._spool = spool
         self._sequence = sequence
+        self._level = level
         self._failure = failure
         self._task: asyncio.Task[None] | None = None
         self._sampled = Sampled(_log)
@@ -100,6 +102,8 @@ class LedgerWriter:
             kernel_dropped=counts.dropped,
             decoded=totals.decoded,
             malformed=totals.malformed,
+            coarsened=totals.coarsened,
+            level=self._level(),
             published=totals.published,
             spooled=totals.spooled,
             evicted=totals.evicted,

@@ -9,9 +9,11 @@ from streamgauge.metrics import Metrics
 from streamgauge.schema import DecodeStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from services.collector.account import Account
+    from services.collector.lane import Lane
+    from services.collector.overload import Overload
     from services.collector.pending import Pending
     from services.collector.sources import Source
     from services.collector.spool import Spool
@@ -60,6 +62,13 @@ class CollectorMetrics:
         self._latency = self.registry.histogram(
             "publish_latency_seconds", "Time from a batch's closing to its acknowledgement.", _LATENCY_BUCKETS
         )
+        self._shed_level = gauge("shed_level", "Steps of the overload ladder climbed; 0 is the granularity asked for.")
+        self._coarsened = counter("coarsened_packets_total", "Packets merged into a row with others.")
+        self._connections = gauge("flow_connections", "TCP connections remembered.")
+        self._flow_evictions = counter("flow_evictions_total", "Entries that made room for others, by kind.", "kind")
+        self._interface_changes = counter(
+            "interface_changes_total", "Interfaces that came or went while capturing.", "change"
+        )
         self._recovered.set(0)
         for reason in RETRY_REASONS:
             self._retries.set(0, reason)
@@ -73,6 +82,22 @@ class CollectorMetrics:
             self._publish_capture(account, source)
             self._publish_queue(pending, spool)
             self._disconnects.set(disconnects())
+
+        self.registry.before_scrape(publish)
+
+    def follow_load(self, account: Account, source: Source, overload: Overload, lanes: Sequence[Lane]) -> None:
+        """Publish what the load does to rows, flows and interfaces at each scrape."""
+
+        def publish() -> None:
+            tables = [lane.table for lane in lanes]
+            self._shed_level.set(overload.level)
+            self._coarsened.set(account.totals().coarsened)
+            self._connections.set(sum(table.connections for table in tables))
+            self._flow_evictions.set(sum(table.evicted for table in tables), "connection")
+            self._flow_evictions.set(sum(table.queries_evicted for table in tables), "query")
+            changes = source.changes()
+            self._interface_changes.set(changes.appeared, "appeared")
+            self._interface_changes.set(changes.disappeared, "disappeared")
 
         self.registry.before_scrape(publish)
 

@@ -83,6 +83,11 @@ class Pending:
         return self.bytes >= self._bound_bytes or self.unspooled >= self._memory_bytes
 
     @property
+    def fill(self) -> float:
+        """How much of the bound is used: 1 is full."""
+        return max(self.bytes / self._bound_bytes, self.unspooled / self._memory_bytes)
+
+    @property
     def oldest(self) -> float | None:
         """When the oldest message here was closed, in seconds since 1970."""
         first = self._first()

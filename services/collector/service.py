@@ -13,6 +13,7 @@ from services.collector.capture import Capture
 from services.collector.ledger import LedgerWriter
 from services.collector.link import Link
 from services.collector.metrics import CollectorMetrics
+from services.collector.overload import Overload
 from services.collector.pending import Pending
 from services.collector.publisher import Publisher
 from services.collector.spool import Spool, bound_bytes
@@ -58,6 +59,7 @@ class Collector:
             ack_timeout=nats.connect_timeout,
             stop_timeout=collector.stop_timeout,
         )
+        self.overload = Overload(collector, self.source, self.pending)
         self.ledger = LedgerWriter(
             collector.node,
             self.boot,
@@ -68,6 +70,7 @@ class Collector:
             pending=self.pending,
             spool=self.spool,
             sequence=lambda: self.batcher.sequence,
+            level=lambda: self.overload.level,
             failure=self.failure,
         )
         self.capture = Capture(
@@ -78,9 +81,11 @@ class Collector:
             account=self.account,
             failure=self.failure,
             finished=self.finished,
+            overload=self.overload,
         )
         self.http = HttpServer(collector, self.metrics.registry, self.failure, ready=self.not_ready)
         self.metrics.follow(self.account, self.source, self.pending, self.spool, lambda: self.bus.disconnects)
+        self.metrics.follow_load(self.account, self.source, self.overload, self.capture.lanes)
 
     def not_ready(self) -> str | None:
         """Return why the collector is not ready, None if it is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import threading
@@ -26,6 +26,8 @@ class Block(NamedTuple):
     packets: PacketIndex
     first: int
     last: int
+    #: Where the packets come from, if the source has several interfaces.
+    interface: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,27 @@ class SourceCounts:
     dropped: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class InterfaceChanges:
+    """How many interfaces came and went since a source was opened."""
+
+    appeared: int = 0
+    disappeared: int = 0
+
+
+#: Of sources whose packets come from one place.
+NO_CHANGES: Final = InterfaceChanges()
+
+
 class Source(Protocol):
-    """One origin of packets. Used from one thread, except ``counts``, which any thread may call."""
+    """One origin of packets. Each worker has a thread; ``counts`` may be called by any."""
 
     #: Whether packets come at their own pace: then a full pending buffer evicts instead of waiting.
     live: bool
     #: What stands in the column ``interface``.
     interface: str
+    #: Threads that ask for blocks; each flow is seen by one of them.
+    workers: int
 
     def check(self) -> None:
         """Look for faults without capturing.
@@ -62,14 +78,17 @@ class Source(Protocol):
 
         """
 
-    def blocks(self, stop: threading.Event) -> Iterator[Block]:
-        """Yield packets until the source ends or ``stop`` is set; an empty block says that time went by.
+    def blocks(self, stop: threading.Event, worker: int = 0) -> Iterator[Block]:
+        """Yield a worker's packets until the source ends or ``stop`` is set; an empty block says that time went by.
 
         After ``stop``, what the kernel already delivered is still yielded.
         """
 
     def counts(self) -> SourceCounts:
         """Return what was seen so far."""
+
+    def changes(self) -> InterfaceChanges:
+        """Return how many interfaces came and went; any thread may call it."""
 
     def close(self) -> None:
         """Release everything; also after a failed ``open``."""
@@ -85,6 +104,10 @@ def make(settings: CollectorSettings) -> Source:
         from services.collector.sources.scapy import ScapySource
 
         return ScapySource(settings)
+    from services.collector.sources.rings import RingsSource, is_several
+
+    if is_several(settings):
+        return RingsSource(settings)
     from services.collector.sources.ring import RingSource
 
     return RingSource(settings)

@@ -6,7 +6,7 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
-from services.collector.sources import TICK, Block, SourceCounts
+from services.collector.sources import NO_CHANGES, TICK, Block, InterfaceChanges, SourceCounts
 from streamgauge.decode.capture_file import open_capture
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ class FileSource:
     """Replays a capture file. The times of the packets stay those of the file, also when it is repeated."""
 
     live = False
+    workers = 1
 
     def __init__(self, settings: CollectorSettings) -> None:
         assert settings.file is not None, "the settings ask for a file"
@@ -38,7 +39,7 @@ class FileSource:
         """See ``Source.open``."""
         self.check()
 
-    def blocks(self, stop: threading.Event) -> Iterator[Block]:
+    def blocks(self, stop: threading.Event, worker: int = 0) -> Iterator[Block]:  # noqa: ARG002 there is one
         """See ``Source.blocks``; a damaged file raises ``CaptureFileError`` after the packets before the damage."""
         for _ in range(self._rounds) if self._rounds else itertools.repeat(None):
             before = self._read
@@ -76,6 +77,10 @@ class FileSource:
     def counts(self) -> SourceCounts:
         """See ``Source.counts``."""
         return SourceCounts(received=self._read)
+
+    def changes(self) -> InterfaceChanges:
+        """See ``Source.changes``."""
+        return NO_CHANGES
 
     def close(self) -> None:
         """See ``Source.close``; a round closes its file itself."""

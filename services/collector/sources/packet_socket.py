@@ -34,7 +34,9 @@ _SO_ATTACH_FILTER: Final = 26
 
 # linux/if_packet.h
 _SOL_PACKET: Final = 263
-_ADD_MEMBERSHIP, _RX_RING, _STATISTICS, _VERSION = 1, 5, 6, 10
+_ADD_MEMBERSHIP, _RX_RING, _STATISTICS, _VERSION, _TIMESTAMP, _FANOUT, _IGNORE_OUTGOING = 1, 5, 6, 10, 17, 18, 23
+_FANOUT_HASH, _FANOUT_DEFRAGMENT, _FANOUT_NEW_GROUP = 0, 0x8000, 0x2000
+_RAW_HARDWARE: Final = 1 << 6  # linux/net_tstamp.h
 _TPACKET_V3: Final = 2
 _MEMBER_PROMISCUOUS: Final = 1
 _RING_REQUEST: Final = struct.Struct("7I")  # struct tpacket_req3
@@ -130,6 +132,40 @@ class PacketSocket:
                 f"the kernel refuses the capture filter ({len(program)} instructions): {error.strerror}; simplify it"
             ) from error
 
+    def ignore_outgoing(self) -> None:
+        """Leave out what this host sends.
+
+        Raises:
+            CaptureError: the kernel is older than 4.20.
+
+        """
+        self._option(_IGNORE_OUTGOING, 1, "leave out outgoing packets", "Linux 4.20")
+
+    def hardware_time(self) -> None:
+        """Take the time at which the network card saw a packet, where the card tells it; else the kernel's."""
+        self._option(_TIMESTAMP, _RAW_HARDWARE, "take the card's timestamps", "Linux 2.6.36")
+
+    def join(self, group: int | None) -> int:
+        """Share the packets of the interface with the other sockets of a group, each flow to one; return the group.
+
+        Call it after ``begin``; ``None`` makes a new group. The kernel puts IP fragments together before it chooses.
+
+        Raises:
+            CaptureError: the kernel refuses.
+
+        """
+        kind = (_FANOUT_HASH | _FANOUT_DEFRAGMENT) << 16
+        value = kind | _FANOUT_NEW_GROUP << 16 if group is None else kind | group
+        self._option(_FANOUT, value, "share an interface between workers", "Linux 4.14")
+        return self._socket.getsockopt(_SOL_PACKET, _FANOUT) & 0xFFFF
+
+    def _option(self, option: int, value: int, purpose: str, since: str) -> None:
+        try:
+            # Beyond 2^31 only the bits count.
+            self._socket.setsockopt(_SOL_PACKET, option, struct.pack("I", value))
+        except OSError as error:
+            raise CaptureError(f"cannot {purpose}: {error.strerror}; it needs {since}") from error
+
     def begin(self, *, promiscuous: bool) -> None:
         """Receive packets from now on.
 
@@ -173,6 +209,10 @@ class PacketSocket:
             received, dropped = _COUNTS.unpack(raw)
             self._counts = SourceCounts(self._counts.received + received, self._counts.dropped + dropped)
             return self._counts
+
+    def fileno(self) -> int:
+        """Return the number of the socket."""
+        return self._socket.fileno()
 
     def close(self) -> None:
         """Close the socket."""

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from services.collector.sources import TICK, Block, SourceCounts
+from services.collector.sources import NO_CHANGES, TICK, Block, InterfaceChanges, SourceCounts
 from services.collector.sources.bpf import Instruction, socket_program
 from services.collector.sources.packet_socket import PacketSocket, interface_link
 from services.collector.sources.ring_kernels import index_block, release_block, warm_up
 from streamgauge.decode import new_index
+from streamgauge.errors import CaptureError
 from streamgauge.logs import get
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
+    from services.collector.sources.bpf import Program
     from streamgauge.settings import CollectorSettings
 
 _log = get("ring")
@@ -35,10 +37,12 @@ class RingSource:
     """Captures an interface, or all of them, through one ring."""
 
     live = True
+    workers = 1
 
     def __init__(self, settings: CollectorSettings) -> None:
         self._settings = settings
         self.interface = settings.interface
+        self._program: Program = []
         self._socket: PacketSocket | None = None
         self._ring: mmap.mmap | None = None
         self._final: SourceCounts | None = None
@@ -53,30 +57,62 @@ class RingSource:
     def open(self) -> None:
         """See ``Source.open``."""
         settings = self._settings
-        program = socket_program(settings.filter, settings.snaplen, interface_link(settings.interface))
+        self._program = socket_program(settings.filter, settings.snaplen, interface_link(settings.interface))
         warm_up()
         self._socket = PacketSocket(settings.interface)
         self._ring = self._socket.map_ring(
             settings.ring_blocks, settings.ring_block_bytes, settings.ring_block_timeout_ms
         )
-        self._socket.attach(program)
+        if settings.ignore_outgoing:
+            self._socket.ignore_outgoing()
+        if settings.timestamps == "hardware":
+            self._socket.hardware_time()
 
-    def blocks(self, stop: threading.Event) -> Iterator[Block]:
+    def blocks(self, stop: threading.Event, worker: int = 0) -> Iterator[Block]:  # noqa: ARG002 there is one
         """See ``Source.blocks``."""
         assert self._socket is not None
         assert self._ring is not None
-        self._socket.begin(promiscuous=self._settings.promiscuous)
+        self.let_in()
+        self.begin()
         _log.info("capturing", interface=self._settings.interface, ring_bytes=len(self._ring))
-        walk = self._walk(self._ring)
-        while not stop.is_set():
+        walk, gone = self.walk(), None
+        while gone is None and not stop.is_set():
             block = next(walk)
             if not block.last:
-                self._socket.wait(TICK)
+                try:
+                    self._socket.wait(TICK)
+                except CaptureError as error:
+                    gone = error
             yield block
-        yield from self._drain(walk)
+        yield from self.drain(walk)
+        if gone is not None:
+            raise gone
 
-    def _walk(self, ring: mmap.mmap) -> Iterator[Block]:
+    def begin(self, group: int | None = None, *, shared: bool = False) -> int:
+        """Receive from now on, what the filter lets in; ``shared`` with a group of workers, which is returned."""
+        assert self._socket is not None
+        self._socket.begin(promiscuous=self._settings.promiscuous)
+        return self._socket.join(group) if shared else 0
+
+    def keep_out(self) -> None:
+        """Let no packet in."""
+        assert self._socket is not None
+        self._socket.attach(_TAKE_NOTHING)
+
+    def let_in(self) -> None:
+        """Let in what the settings ask for."""
+        assert self._socket is not None
+        self._socket.attach(self._program)
+
+    def fileno(self) -> int:
+        """Return the socket to wait for."""
+        assert self._socket is not None
+        return self._socket.fileno()
+
+    def walk(self) -> Iterator[Block]:
         """Yield the blocks in turn for ever; an empty block if the kernel still owns the next one."""
+        assert self._ring is not None
+        ring = self._ring
         data = np.frombuffer(ring, np.uint8)
         words, halves = data.view(np.uint32), data.view(np.uint16)
         index = new_index(self._settings.ring_block_bytes // _LEAST_PACKET_BYTES)
@@ -91,10 +127,10 @@ class RingSource:
             release_block(words, at)
             at = (at + self._settings.ring_block_bytes) % len(ring)
 
-    def _drain(self, walk: Iterator[Block]) -> Iterator[Block]:
+    def drain(self, walk: Iterator[Block]) -> Iterator[Block]:
         """Yield what the kernel delivered before the end: the counts tell when that is all."""
         assert self._socket is not None
-        self._socket.attach(_TAKE_NOTHING)
+        self.keep_out()
         deadline = time.monotonic() + _DRAIN_TIMEOUT + self._settings.ring_block_timeout_ms / 1000
         while time.monotonic() < deadline:
             counts = self._socket.counts()
@@ -102,7 +138,8 @@ class RingSource:
                 return
             block = next(walk)
             if not block.last:
-                self._socket.wait(TICK)
+                with contextlib.suppress(CaptureError):
+                    self._socket.wait(TICK)
             yield block
         _log.error("packets left in the ring", packets=counts.received - counts.dropped - self._yielded)
 
@@ -111,6 +148,10 @@ class RingSource:
         if self._final is not None:
             return self._final
         return self._socket.counts() if self._socket is not None else SourceCounts()
+
+    def changes(self) -> InterfaceChanges:
+        """See ``Source.changes``."""
+        return NO_CHANGES
 
     def close(self) -> None:
         """See ``Source.close``."""

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 import numpy as np
 
-from services.collector.sources import TICK, Block, SourceCounts
+from services.collector.sources import NO_CHANGES, TICK, Block, InterfaceChanges, SourceCounts
 from streamgauge.decode import new_index, pcap
 from streamgauge.errors import CaptureError, ConfigurationError
 
@@ -38,6 +38,7 @@ class ScapySource:
     """Sniffs one interface through scapy."""
 
     live = True
+    workers = 1
 
     def __init__(self, settings: CollectorSettings) -> None:
         self._settings = settings
@@ -69,7 +70,7 @@ class ScapySource:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._words, start_new_session=True
         )
 
-    def blocks(self, stop: threading.Event) -> Iterator[Block]:
+    def blocks(self, stop: threading.Event, worker: int = 0) -> Iterator[Block]:  # noqa: ARG002 there is one
         """See ``Source.blocks``; the program dying is an error."""
         from streamgauge.decode.pcap_kernels import index_records
 
@@ -98,6 +99,10 @@ class ScapySource:
     def counts(self) -> SourceCounts:
         """See ``Source.counts``."""
         return SourceCounts(received=self._read)
+
+    def changes(self) -> InterfaceChanges:
+        """See ``Source.changes``."""
+        return NO_CHANGES
 
     def close(self) -> None:
         """See ``Source.close``."""

@@ -27,15 +27,25 @@ def test_a_filling_queue_climbs_level_by_level():
     assert (ladder.level, ladder.window) == (2, 10.0)
 
 
-def test_losses_and_stalls_climb_only_while_they_grow():
+def test_losses_climb_only_while_they_grow():
     """Old losses are no reason; new ones are, whatever the queue."""
     ladder = Ladder()
     ladder.observe(0, Pressure(0.0, 1000, 10))
 
     assert not ladder.observe(1, Pressure(0.0, 1000, 10))
     assert ladder.observe(2, Pressure(0.0, 1001, 10))
-    assert not ladder.observe(3, Pressure(0.0, 1001, 11))
-    assert ladder.observe(8, Pressure(0.0, 1001, 12))
+    assert not ladder.observe(3, Pressure(0.0, 1002, 10))
+    assert ladder.observe(8, Pressure(0.0, 1003, 10))
+
+
+def test_a_stall_climbs_when_it_lasts():
+    """A moment in which no window is free is bridged by the ring; one that lasts is an overload."""
+    ladder = Ladder()
+    stalls = [1, 2, 2, 3, 4, 5]
+
+    assert [ladder.observe(second, Pressure(0.0, 0, stalled)) for second, stalled in enumerate([0, *stalls])] == [
+        False, False, False, False, False, False, True,
+    ]  # fmt: skip
 
 
 def test_comes_down_level_by_level_when_calm():
