@@ -60,6 +60,10 @@ class _WholePackageCache(FunctionCache):
         return (*key, self._whole_package)
 
 
+#: Only entries are called from Python; the wrappers that would unpack its arguments are a third of the compile time.
+_INNER_OPTIONS: Final = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
 def entry(function: Kernel) -> Kernel:
     """Compile a kernel that Python calls; the machine code, with all kernels it calls, is cached on disk."""
     compiled = numba.njit(**_OPTIONS)(function)
@@ -70,9 +74,9 @@ def entry(function: Kernel) -> Kernel:
 
 def inner(function: Kernel) -> Kernel:
     """Compile a kernel that only kernels call."""
-    return numba.njit(**_OPTIONS)(function)  # type: ignore[no-any-return]
+    return numba.njit(**_INNER_OPTIONS)(function)  # type: ignore[no-any-return]
 
 
 def hot(function: Kernel) -> Kernel:
     """Compile a kernel that runs for (nearly) every packet: its body is placed in its caller."""
-    return numba.njit(forceinline=True, **_OPTIONS)(function)  # type: ignore[no-any-return]
+    return numba.njit(forceinline=True, **_INNER_OPTIONS)(function)  # type: ignore[no-any-return]

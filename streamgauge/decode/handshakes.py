@@ -92,10 +92,10 @@ class Handshakes:
         """Finish the rows that ``out`` marks, in capture order."""
         decryptions = 0
         for mark in range(int(out.mark_state[COUNT])):
-            kind, row = int(out.mark_kind[mark]), int(out.mark_row[mark])
+            row, at, end, kind = out.marks[mark].tolist()
             if kind not in (PARTIAL, CONTINUATION, QUIC_INITIAL):
                 continue
-            content = data[out.mark_at[mark] : out.mark_end[mark]].tobytes()
+            content = data[at:end].tobytes()
             if kind == PARTIAL:
                 self._begin(content, rows, row)
             elif kind == CONTINUATION:
@@ -167,7 +167,7 @@ class Handshakes:
         from streamgauge.decode.hello_kernels import read_handshakes
 
         single = self._single
-        single.mark_row[0], single.mark_at[0], single.mark_end[0], single.mark_kind[0] = row, 0, len(hello), kind
+        single.marks[0] = row, 0, len(hello), kind
         single.mark_state[COUNT] = 1
         read_handshakes(np.frombuffer(bytearray(hello), np.uint8), output(rows.buffers, single), self._prints)
         present = rows.column("present")

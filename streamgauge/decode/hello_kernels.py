@@ -24,8 +24,8 @@ from streamgauge.decode.ja4_kernels import (
     keep_fingerprint,
     sort,
 )
-from streamgauge.decode.load_kernels import load8, load16, signed
-from streamgauge.decode.output import COUNT, HELLO, JOINED, JOINED_QUIC, PARTIAL, SLOW
+from streamgauge.decode.load_kernels import load8, load16
+from streamgauge.decode.output import AT, COUNT, END, HELLO, JOINED, JOINED_QUIC, KIND, PARTIAL, ROW, SLOW
 from streamgauge.decode.text_kernels import MAX_TEXT, keep_text
 from streamgauge.schema import SLOTS, Present
 
@@ -253,8 +253,7 @@ def read_handshake(data, at, end, kind, rows, row, prints):
 def read_handshakes(data, rows, prints):
     """Fill the columns of the rows marked ``HELLO``, or joined; what is not whole becomes ``PARTIAL``."""
     for mark in range(rows.mark_state[COUNT]):
-        kind = signed(rows.mark_kind[mark])
-        row, at, end = rows.mark_row[mark], rows.mark_at[mark], rows.mark_end[mark]
+        row, at, end, kind = rows.marks[mark, ROW], rows.marks[mark, AT], rows.marks[mark, END], rows.marks[mark, KIND]
         if kind != HELLO and kind != JOINED and kind != JOINED_QUIC:
             continue
         if kind == HELLO:
@@ -265,5 +264,5 @@ def read_handshakes(data, rows, prints):
         present, more = read_handshake(data, at, end, kind, rows, row, prints)
         rows.u8[PRESENT, row] |= present
         if more and kind == HELLO:
-            rows.mark_kind[mark] = PARTIAL
+            rows.marks[mark, KIND] = PARTIAL
             rows.mark_state[SLOW] += 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 from streamgauge.decode.accelerate import inner
 from streamgauge.decode.load_kernels import load8, load16, signed
 from streamgauge.decode.network_kernels import DST_IP, SRC_IP
-from streamgauge.decode.output import COUNT, RESERVED, SLOW, WAITING
+from streamgauge.decode.output import AT, COUNT, END, KIND, RESERVED, ROW, SLOW, WAITING
 from streamgauge.decode.transport_kernels import DST_PORT, SRC_PORT, TCP_SEQ
 
 #: Pool bytes kept free for the texts of a handshake that is joined or decrypted, which are cut to it.
@@ -25,10 +25,10 @@ MASK = 0x7FFFFFFF
 def mark(rows, row, kind, at, end, reserve):
     """Mark a row; the caller of the first pass sees to it that there is room for one mark a packet."""
     place = rows.mark_state[COUNT]
-    rows.mark_row[place] = row
-    rows.mark_at[place] = at
-    rows.mark_end[place] = end
-    rows.mark_kind[place] = kind
+    rows.marks[place, ROW] = row
+    rows.marks[place, AT] = at
+    rows.marks[place, END] = end
+    rows.marks[place, KIND] = kind
     rows.mark_state[COUNT] = place + 1
     rows.mark_state[RESERVED] += reserve
 

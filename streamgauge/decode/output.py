@@ -32,6 +32,9 @@ QUIC_INITIAL: Final = 4
 #: A bare ClientHello: put together from segments, or decrypted from QUIC.
 JOINED, JOINED_QUIC = 5, 6
 
+# Elements of a mark.
+ROW, AT, END, KIND = 0, 1, 2, 3
+
 # Elements of ``mark_state``.
 COUNT: Final = 0
 #: Pool bytes that the second pass may need for the marked rows.
@@ -47,10 +50,8 @@ DECAPSULATE: Final = 4
 class Marks(NamedTuple):
     """Marks of a decoder, and what it remembers from one block to the next."""
 
-    mark_row: npt.NDArray[np.int64]
-    mark_at: npt.NDArray[np.int64]
-    mark_end: npt.NDArray[np.int64]
-    mark_kind: npt.NDArray[np.uint8]
+    #: One line a mark: elements ``ROW``, ``AT``, ``END``, ``KIND``.
+    marks: npt.NDArray[np.int64]
     mark_state: npt.NDArray[np.int64]
     #: One line a flow: hash plus one (0: free), first sequence number of the ClientHello, its length.
     waiting: npt.NDArray[np.int64]
@@ -65,10 +66,7 @@ class Output(NamedTuple):
     u1: npt.NDArray[np.uint8]
     pool: npt.NDArray[np.uint8]
     state: npt.NDArray[np.int64]
-    mark_row: npt.NDArray[np.int64]
-    mark_at: npt.NDArray[np.int64]
-    mark_end: npt.NDArray[np.int64]
-    mark_kind: npt.NDArray[np.uint8]
+    marks: npt.NDArray[np.int64]
     mark_state: npt.NDArray[np.int64]
     waiting: npt.NDArray[np.int64]
 
@@ -76,10 +74,7 @@ class Output(NamedTuple):
 def new_marks(*, decapsulate: bool = True, capacity: int = CAPACITY, flows: int = WAITING_FLOWS) -> Marks:
     """Allocate marks; ``flows`` is a power of two."""
     marks = Marks(
-        mark_row=np.zeros(capacity, np.int64),
-        mark_at=np.zeros(capacity, np.int64),
-        mark_end=np.zeros(capacity, np.int64),
-        mark_kind=np.zeros(capacity, np.uint8),
+        marks=np.zeros((capacity, 4), np.int64),
         mark_state=np.zeros(5, np.int64),
         waiting=np.zeros((flows, 3), np.int64),
     )

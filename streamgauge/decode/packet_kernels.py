@@ -97,7 +97,7 @@ def decode_packets(data, index, first, last, rows, capacity, frame_bytes):
         needed = min(captured, MAX_TEXT * TEXTS_PER_PACKET) + NAME_RESERVE + kept
         if row > 0 and rows.state[1] + rows.mark_state[RESERVED] + needed > rows.pool.size:
             break
-        if rows.mark_state[COUNT] == len(rows.mark_row):
+        if rows.mark_state[COUNT] == len(rows.marks):
             break
         wire = max(signed(index.wire[packet]), captured)
         tag = signed(index.tag[packet])
