@@ -157,6 +157,13 @@ class Predecessor:
     key: str
     size: int
     md5: str
+    #: What it holds: says how many are missing from one that was altered.
+    rows: int = 0
+    packets: int = 0
+
+    def to_json(self) -> list[Any]:
+        """Return the predecessor as it stands in the footer."""
+        return [self.key, self.size, self.md5, self.rows, self.packets]
 
 
 @dataclass(slots=True)
@@ -177,7 +184,7 @@ class Manifest:
     previous: Predecessor | None = None
     #: Messages in the range that were stored before under another stream sequence, and are not in here.
     duplicates: int = 0
-    #: Messages in the range that could not be read and lie in quarantine: [node, boot, sequence, key].
+    #: Messages in the range that could not be read and lie in quarantine: [node, boot, sequence, packets, key].
     quarantined: list[list[Any]] = field(default_factory=list)
 
     @property
@@ -212,7 +219,7 @@ class Manifest:
             "bytes": self.wire_bytes,
             "shares": [share.to_json() for share in self.shares],
             "seen": [[*who, seen.stored, seen.sequences.to_list()] for who, seen in self.seen.items()],
-            "previous": None if previous is None else [previous.key, previous.size, previous.md5],
+            "previous": None if previous is None else previous.to_json(),
             "duplicates": self.duplicates,
             "quarantined": self.quarantined,
         }
@@ -226,10 +233,9 @@ class Manifest:
             PayloadError: it is none of ours, or of another version.
 
         """
-        mark = b"streamgauge."
-        values = {name[len(mark) :].decode(): text for name, text in (metadata or {}).items() if name.startswith(mark)}
+        given = metadata or {}
         try:
-            read = {name: orjson.loads(text) for name, text in values.items()}
+            read = {name: orjson.loads(given[f"streamgauge.{name}".encode()]) for name in _MANIFEST_KEYS}
             if read["schema"] != schema.VERSION:
                 raise PayloadError(f"the footer is of schema version {read['schema']}, not {schema.VERSION}")
             same = ("kind", "stream", "stream_created", "first_sequence", "last_sequence", "shard", "shards")
@@ -243,6 +249,12 @@ class Manifest:
             )
         except (KeyError, ValueError, TypeError) as error:
             raise PayloadError(f"the footer is no manifest of ours: {error!r}") from error
+
+
+_MANIFEST_KEYS: Final = (
+    *("schema", "kind", "stream", "stream_created", "first_sequence", "last_sequence", "shard", "shards"),
+    *("shares", "seen", "previous", "duplicates", "quarantined"),
+)
 
 
 def footer_length(tail: bytes) -> int:

@@ -93,6 +93,23 @@ class RangeSet:
             gaps.add(expected, last)
         return gaps
 
+    def minus(self, other: RangeSet) -> RangeSet:
+        """Return the numbers that are in this set and not in the other."""
+        rest = RangeSet()
+        for first, last in self:
+            expected = first
+            for start, end in other:
+                if end < expected:
+                    continue
+                if start > last:
+                    break
+                if start > expected:
+                    rest.add(expected, start - 1)
+                expected = end + 1
+            if expected <= last:
+                rest.add(expected, last)
+        return rest
+
     def common(self, other: RangeSet) -> RangeSet:
         """Return the numbers that are in both sets."""
         shared = RangeSet()

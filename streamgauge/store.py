@@ -28,6 +28,7 @@ from streamgauge.logs import get
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from streamgauge.settings import S3Settings
 
@@ -51,6 +52,10 @@ _BUSY: Final = {
 }
 
 
+#: Header of each object that says what was stored under it.
+MD5_HEADER: Final = "x-amz-meta-md5"
+
+
 @dataclass(frozen=True, slots=True)
 class StoredObject:
     """One object in the bucket."""
@@ -58,6 +63,11 @@ class StoredObject:
     key: str
     size: int
     etag: str
+    modified: datetime | None = None
+    #: What ``MD5_HEADER`` says; only a look-up of one object tells.
+    md5: str = ""
+    #: Whether the server encrypts it, by which the ETag may be no MD5; only a look-up of one object tells.
+    encrypted: bool = False
 
 
 class Store:
@@ -82,8 +92,8 @@ class Store:
         self._pool: ThreadPoolExecutor | None = None
         self._client: Minio | None = None
 
-    async def start(self) -> None:
-        """Connect; create the bucket if it is missing and creating is allowed.
+    async def start(self, *, create: bool = True) -> None:
+        """Connect; create the bucket if it is missing, ``create`` says so and the settings allow it.
 
         Raises:
             ConfigurationError: the certificate authority cannot be read.
@@ -94,6 +104,8 @@ class Store:
         bucket, settings = self._settings.bucket, self._settings
         if await self._call(f"look for bucket {bucket}", self.client.bucket_exists, bucket):
             return
+        if not create:
+            raise StoreError(f"bucket {bucket} at {settings.endpoint} does not exist; correct STREAMGAUGE_S3_BUCKET")
         if not settings.create_bucket:
             raise StoreError(
                 f"bucket {bucket} at {settings.endpoint} does not exist and STREAMGAUGE_S3_CREATE_BUCKET is off; "
@@ -176,8 +188,13 @@ class Store:
 
     def _put(self, key: str, data: bytes | memoryview, content_type: str, exclusive: bool) -> StoredObject:
         digest = hashlib.md5(data, usedforsecurity=False)
-        headers = {"Content-Type": content_type, "Content-MD5": base64.b64encode(digest.digest()).decode()}
-        headers |= self._headers
+        headers = {
+            "Content-Type": content_type,
+            "Content-MD5": base64.b64encode(digest.digest()).decode(),
+            # Goes with the object, and is lost when someone else replaces it: an audit looks at it.
+            MD5_HEADER: digest.hexdigest(),
+            **self._headers,
+        }
         if exclusive:
             headers["If-None-Match"] = "*"
         # The public put_object takes no conditions and no Content-MD5; the version of minio is pinned below 8.
@@ -201,7 +218,15 @@ class Store:
             if error.code in _MISSING:
                 return None
             raise
-        return StoredObject(key, found.size or 0, (found.etag or "").strip('"'))
+        headers = found.metadata or {}
+        return StoredObject(
+            key,
+            found.size or 0,
+            (found.etag or "").strip('"'),
+            found.last_modified,
+            md5=headers.get(MD5_HEADER, ""),
+            encrypted="x-amz-server-side-encryption" in headers,
+        )
 
     async def get(self, key: str, offset: int = 0, length: int = 0) -> bytes:
         """Return an object, or ``length`` bytes of it from ``offset``."""
@@ -222,7 +247,7 @@ class Store:
     def _list(self, prefix: str) -> list[StoredObject]:
         objects = self.client.list_objects(self.bucket, prefix=prefix, recursive=True)
         return [
-            StoredObject(item.object_name, item.size or 0, (item.etag or "").strip('"'))
+            StoredObject(item.object_name, item.size or 0, (item.etag or "").strip('"'), item.last_modified)
             for item in objects
             if item.object_name is not None and not item.is_dir
         ]

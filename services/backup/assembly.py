@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from services.backup.batch import Batch
     from services.backup.consumer import Delivery
-    from services.backup.lease import Span
+    from streamgauge.leases import Span
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from streamgauge.ranges import RangeSet
 
 if TYPE_CHECKING:
     from services.backup.consumer import Delivery
-    from services.backup.lease import Span
+    from streamgauge.leases import Span
 
 
 class Intake:

@@ -18,16 +18,15 @@ import contextlib
 import os
 import secrets
 import socket
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import nats.errors
-import orjson
-from nats.js.api import KeyValueConfig, StorageType
-from nats.js.errors import APIError, BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.errors import APIError, KeyWrongLastSequenceError
 
 from streamgauge.errors import BusError
+from streamgauge.leases import Record, Span, bucket_name, open_notes, read_note
 from streamgauge.logs import get
 
 if TYPE_CHECKING:
@@ -57,48 +56,13 @@ class FencedError(BusError):
     """Another writer has taken the lane over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """An object by what it covers."""
-
-    first: int
-    last: int
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What is known of a lane beside the bucket."""
-
-    owner: str
-    #: ISO 8601, UTC.
-    since: str
-    #: Which stream the sequences are of (``objects.incarnation``).
-    incarnation: str
-    #: The last object that was certainly stored.
-    committed: Span | None = None
-    #: The object that is being stored, or was the last one: the bucket knows whether it is there.
-    intent: Span | None = None
-
-    def encode(self) -> bytes:
-        """Return the record as JSON."""
-        return orjson.dumps(asdict(self))
-
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Read a record."""
-        values: dict[str, Any] = orjson.loads(data)
-        for name in ("committed", "intent"):
-            values[name] = Span(**values[name]) if values[name] else None
-        return cls(**values)
-
-
 class Lease:
     """The right to write one lane; taken once, held until ``release`` or until another writer takes it."""
 
     def __init__(self, bus: Bus, *, stream: str, lane: str, incarnation: str, replicas: int) -> None:
         self._bus = bus
-        self._bucket = f"backup-{stream}"
+        self._stream = stream
+        self._bucket = bucket_name(stream)
         self._lane = lane
         self._incarnation = incarnation
         self._replicas = replicas
@@ -117,7 +81,7 @@ class Lease:
 
         """
         try:
-            self._values = await self._open()
+            self._values = await open_notes(self._bus.jetstream, self._stream, replicas=self._replicas)
             for _ in range(_PROBES):
                 before, revision = await self._read()
                 if before is not None:
@@ -209,27 +173,9 @@ class Lease:
                 await self._answering.unsubscribe()
             self._answering = None
 
-    async def _open(self) -> KeyValue:
-        jetstream = self._bus.jetstream
-        try:
-            return await jetstream.key_value(self._bucket)
-        except BucketNotFoundError:
-            config = KeyValueConfig(
-                bucket=self._bucket,
-                description="streamgauge backup: who writes which shard, and what comes next",
-                history=1,
-                storage=StorageType.FILE,
-                replicas=self._replicas,
-            )
-            return await jetstream.create_key_value(config)
-
     async def _read(self) -> tuple[Record | None, int]:
         assert self._values is not None
-        try:
-            entry = await self._values.get(self._lane)
-        except KeyNotFoundError:
-            return None, 0
-        return Record.decode(entry.value or b""), entry.revision or 0
+        return await read_note(self._values, self._lane)
 
     def _taken(self, before: Record | None) -> Record:
         now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -15,8 +15,8 @@ from streamgauge.errors import PayloadError, StoreError
 from streamgauge.objects import ObjectName, Predecessor, SeenState
 
 if TYPE_CHECKING:
-    from services.backup.lease import Record, Span
     from services.backup.writer import Place
+    from streamgauge.leases import Record, Span
     from streamgauge.objects import ObjectKind
     from streamgauge.store import Store, StoredObject
 
@@ -74,7 +74,8 @@ async def recover(store: Store, catalogue: Catalogue, place: Place, record: Reco
     stored = listing[committed]
     manifest = (await _footer(store, stored)).manifest
     unfinished = record.intent if record.intent is not None and record.intent.first > committed.last else None
-    return Position(committed, Predecessor(stored.key, stored.size, stored.etag), manifest.seen, unfinished)
+    previous = Predecessor(stored.key, stored.size, stored.etag, manifest.rows, manifest.packets)
+    return Position(committed, previous, manifest.seen, unfinished)
 
 
 async def _in_bucket(store: Store, record: Record) -> ObjectName | None:

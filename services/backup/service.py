@@ -17,6 +17,7 @@ from services.backup.writer import Place, Writer
 from streamgauge import objects, subjects
 from streamgauge.bus import shard_count
 from streamgauge.errors import ConfigurationError
+from streamgauge.leases import lane_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ class Route:
     @property
     def name(self) -> str:
         """The lane's name, e.g. ``shard-03`` or ``ledger``."""
-        return self.kind if self.shard is None else f"shard-{self.shard:02}"
+        return lane_name(self.kind, self.shard)
 
 
 class Backup:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from services.backup import parquet, records, table
-from services.backup.lease import Span
 from streamgauge import footers, schema
 from streamgauge.errors import StoreConflictError, StoreError
+from streamgauge.leases import Span
 from streamgauge.logs import Sampled, get
 from streamgauge.objects import Manifest, ObjectName, Predecessor, SeenState, partition_hour
 
@@ -111,7 +111,8 @@ class Writer:
         stored = await self._upload_once(span.key, built)
         seconds = time.perf_counter() - started
         self._committed = span
-        self._previous = Predecessor(stored.key, stored.size, stored.etag)
+        manifest = built.manifest
+        self._previous = Predecessor(stored.key, stored.size, stored.etag, manifest.rows, manifest.packets)
         self._quarantined, self._duplicates = [], 0
         self._metrics.upload.observe(seconds)
         self._metrics.stored(built.manifest, stored.size)
@@ -157,8 +158,8 @@ class Writer:
 
     def _named(self, delivery: Delivery, batch: Batch | None) -> list[Any]:
         envelope = batch.envelope if batch else None
-        who = [envelope.node, envelope.boot, envelope.sequence] if envelope else [None, None, None]
-        return [*who, self._quarantine_key(delivery)]
+        named = [envelope.node, envelope.boot, envelope.sequence, envelope.packets] if envelope else [None] * 4
+        return [*named, self._quarantine_key(delivery)]
 
     def _quarantine_key(self, delivery: Delivery) -> str:
         return f"quarantine/v{schema.VERSION}/{self._place.incarnation}-{delivery.sequence:016}.json"

@@ -50,6 +50,7 @@ COMMANDS: Final = (
     Command("demo", "streamgauge.cli.demo:demo", "The whole system on this machine, on real packets."),
     Command("decode", "streamgauge.cli.decode:decode", "Capture files to table, ndjson, csv or parquet."),
     Command("tail", "streamgauge.cli.tail:tail", "Live summaries from NATS, one line each."),
+    Command("audit", "streamgauge.cli.audit:audit", "Prove that what was published is stored."),
     Command("config", "streamgauge.cli.config:config", "The effective configuration, or all settings."),
     Command("bootstrap", "streamgauge.cli.bootstrap:bootstrap", "Create the stream and the bucket."),
 )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from services.backup.consumer import Delivery
 from services.backup.intake import Intake
-from services.backup.lease import Span
+from streamgauge.leases import Span
 from streamgauge.objects import Seen
 from streamgauge.ranges import RangeSet
 from tests.support import summaries

@@ -39,12 +39,13 @@ def test_ranges_are_sorted_and_apart(values):
 
 @given(numbers, numbers, st.integers(0, 60))
 def test_union_intersection_and_gaps(one, other, last):
-    """``update``, ``common`` and ``missing`` are union, intersection and complement."""
+    """``update``, ``common``, ``minus`` and ``missing`` are union, intersection, difference and complement."""
     both = of(one)
     both.update(of(other))
 
     assert both == of(one | other)
     assert of(one).common(of(other)) == of(one & other)
+    assert of(one).minus(of(other)) == of(one - other)
     assert of(one).missing(last) == of(set(range(1, last + 1)) - one)
 
 
