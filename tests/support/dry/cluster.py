@@ -5,8 +5,10 @@ The first node has the bridge and all pods; the others are addresses on it where
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -84,6 +86,10 @@ class Cluster:
             self._names.__exit__()
         for namespace in {pod.namespace for pod in self.pods.values()} | {self.node}:
             if (Path("/run/netns") / namespace).exists():
+                # What a pod's program started and left behind.
+                for process in namespaces.run("ip", "netns", "pids", namespace).split():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(process), signal.SIGKILL)
                 namespaces.run("ip", "netns", "delete", namespace)
         shutil.rmtree(self.folder / "run", ignore_errors=True)
 

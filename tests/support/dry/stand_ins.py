@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import http.server
 import json
+import signal
 import ssl
 import sys
 from pathlib import Path
@@ -50,8 +51,10 @@ async def _minio() -> None:
 
         console = await asyncio.start_server(serve, "0.0.0.0", 9001, ssl=context)
         server = await asyncio.start_server(serve, "0.0.0.0", 9000, ssl=context)
+        told = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
         async with server, console:
-            await server.serve_forever()
+            await told.wait()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
