@@ -9,7 +9,7 @@ import numpy as np
 from services.collector.sources import ring_kernels
 from services.exporter import networks
 from services.exporter.aggregate import Aggregator
-from streamgauge import encode, subjects
+from streamgauge import encode, flows, subjects
 from streamgauge.decode import Decoder, new_index, warm_up
 from streamgauge.rows import Rows
 from streamgauge.settings import ExporterSettings
@@ -26,6 +26,7 @@ def _packet() -> bytes:
 def main() -> None:
     """Compile."""
     warm_up()
+    flows.warm_up()
     packet = _packet()
     data = np.frombuffer(packet, np.uint8).copy()
     index = new_index(1)

@@ -21,6 +21,7 @@ from streamgauge.flows.layout import (
     QUERY_LAST,
     USED,
     new_table,
+    with_larger_directory,
 )
 
 if TYPE_CHECKING:
@@ -99,8 +100,12 @@ class FlowTable:
     def fill(self, rows: Rows, first: int) -> None:
         """Fill the health columns of the rows from ``first`` on; call it once for each row, in capture order."""
         if self._health:
-            from streamgauge.flows.health_kernels import fill_health
+            from streamgauge.flows.health_kernels import fill_directory, fill_health
 
+            larger = with_larger_directory(self._table, len(rows) - first)
+            if larger is not None:
+                fill_directory(larger)
+                self._table = larger
             fill_health(rows.buffers, first, self._table, self._timeout)
         if self._ids is not None:
             self._ids.fill(rows, first)
@@ -128,10 +133,12 @@ class FlowTable:
 
 def warm_up() -> None:
     """Compile the kernels, or load them from the cache on disk; services do this before they report ready."""
+    from streamgauge.flows.health_kernels import fill_directory
     from streamgauge.flows.merge import Merger
     from streamgauge.rows import Rows
 
     table, rows = FlowTable(2, queries=2), Rows(1)
+    fill_directory(new_table(2, 2))
     table.fill(rows, 0)
     table.advance(0)
     table.report(rows)

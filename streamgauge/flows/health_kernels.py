@@ -6,7 +6,7 @@ from __future__ import annotations
 # (Numba types kernels when it compiles them.)
 from streamgauge.decode.accelerate import entry, hot
 from streamgauge.decode.load_kernels import prefetch, signed
-from streamgauge.flows.key_kernels import entry_in, hash_of, make_key, time_of
+from streamgauge.flows.key_kernels import entry_in, hash_of, list_entry, make_key, time_of
 from streamgauge.flows.layout import (
     CLOCK,
     NAME_BYTES,
@@ -16,6 +16,7 @@ from streamgauge.flows.layout import (
     QUERY_STATE,
     ROWS_AHEAD,
     UNANSWERED,
+    USED,
     WIDE_COLUMNS,
 )
 from streamgauge.flows.query_kernels import give_up, track_message, write_report
@@ -72,6 +73,13 @@ def fill_health(rows, first, table, timeout):
                 found |= track_message(rows, row, table)
             if found:
                 rows.u8[PRESENT, row] = present | found
+
+
+@entry
+def fill_directory(table):
+    """Let an empty directory name all connections."""
+    for connection in range(table.counts[USED]):
+        list_entry(table.directory, hash_of(table.wide[connection]), connection)
 
 
 @entry

@@ -129,13 +129,19 @@ def find_entry(index, entries, key, hashed):
 
 
 @inner
-def insert_entry(index, entries, key, hashed, entry):
-    """Put an entry under a key that is not there yet; the index is never full."""
+def list_entry(index, hashed, entry):
+    """Let an index name an entry; the index is never full."""
     mask = len(index) - 1
     slot = hashed & mask
     while index[slot] != 0:
         slot = (slot + 1) & mask
     index[slot] = (hashed << _ENTRY_BITS) | (entry + 1)
+
+
+@inner
+def insert_entry(index, entries, key, hashed, entry):
+    """Put an entry under a key that is not there yet."""
+    list_entry(index, hashed, entry)
     for word in range(KEY_WORDS):
         entries[entry, word] = key[word]
 

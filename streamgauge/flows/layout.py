@@ -92,6 +92,10 @@ COPIED_U1: Final = _slots(("ip_version", "ip_protocol", "ttl", "dscp", "fragment
 COPIES: Final = len(COPIED_U8) + len(COPIED_U4) + len(COPIED_U2) + len(COPIED_U1)
 
 
+#: Elements of the directory of a new table; it grows with the connections, so that few of them stay in the cache.
+FIRST_DIRECTORY: Final = 1 << 14
+
+
 class Table(NamedTuple):
     """What the kernels see. n = connections, q = queries, i = a power of two of at least twice as many."""
 
@@ -116,7 +120,7 @@ class Table(NamedTuple):
 
 def new_table(connections: int, queries: int) -> Table:
     """Allocate a table; untouched memory is not taken from the system."""
-    directory = np.zeros(_index_size(connections), np.uint64)
+    directory = np.zeros(min(_index_size(connections), FIRST_DIRECTORY), np.uint64)
     wide = np.zeros((connections, WIDE_COLUMNS), np.uint64)
     narrow = np.zeros((connections, NARROW_COLUMNS), np.uint32)
     return Table(
@@ -134,6 +138,15 @@ def new_table(connections: int, queries: int) -> Table:
         wide_bytes=wide.reshape(-1).view(np.uint8),
         narrow_bytes=narrow.reshape(-1).view(np.uint8),
     )
+
+
+def with_larger_directory(table: Table, rows: int) -> Table | None:
+    """Return the table with an empty directory that has room for so many more connections; None if it has already."""
+    entries = min(int(table.counts[USED]) + rows, len(table.narrow))
+    if 2 * entries <= len(table.directory):
+        return None
+    directory = np.zeros(_index_size(entries), np.uint64)
+    return table._replace(directory=directory, directory_bytes=directory.view(np.uint8))
 
 
 def _index_size(entries: int) -> int:

@@ -59,7 +59,8 @@ def track_message(rows, row, table):
     hashed = hash_of(table.key)
     query = find_entry(table.query_index, table.query_wide, table.key, hashed)
     if rows.u1[DNS_RESPONSE, row] == 0:
-        if query < 0:  # a query that is repeated counts from when it was first asked
+        # One that is repeated counts from when it was first asked; one without a question asks nothing.
+        if query < 0 and signed(rows.u8[PRESENT, row]) & HAS_QUESTION:
             keep_query(rows, row, table, hashed)
         return 0
     if query < 0:
@@ -113,12 +114,9 @@ def keep_query(rows, row, table, hashed):
     for slot in COPIED_U1:
         kept[at] = rows.u1[slot, row]
         at += 1
-    length = 0
-    if signed(rows.u8[PRESENT, row]) & HAS_QUESTION:
-        length = min(signed(rows.u4[DNS_NAME + 1, row]), NAME_BYTES)
-        start = signed(rows.u4[DNS_NAME, row])
-        for position in range(length):
-            table.query_names[query, position] = rows.pool[start + position]
+    length, start = min(signed(rows.u4[DNS_NAME + 1, row]), NAME_BYTES), signed(rows.u4[DNS_NAME, row])
+    for position in range(length):
+        table.query_names[query, position] = rows.pool[start + position]
     kept[NAME_LENGTH] = length
 
 

@@ -136,7 +136,8 @@ class FlowOracle:
     def dns(self, row):
         key = (self.key(row)[0], row["dns_id"])
         if not row["dns_response"]:
-            self.queries.setdefault(key, row)
+            if "dns_name" in row:
+                self.queries.setdefault(key, row)
             return {}
         query = self.queries.pop(key, None)
         if query is None or row["time"] < query["time"]:
@@ -159,6 +160,7 @@ def unanswered(query, timeout):
         **{name: query[name] for name in KEPT if name in query},
         **dict.fromkeys(("duration", "packets", "bytes", "captured_bytes", "payload_bytes"), 0),
         "time": query["time"] + timeout,
+        "dns_name": query["dns_name"][:255],
         "dns_unanswered": True,
         "decode_status": "ok",
-    } | ({} if "dns_name" not in query else {"dns_name": query["dns_name"][:255]})
+    }

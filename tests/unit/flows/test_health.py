@@ -189,3 +189,16 @@ def test_queries_are_bounded_and_evictions_counted():
 
     assert [row["dns_id"] for row in unanswered(table)] == [3, 4, 5, 6]
     assert table.queries_evicted == 3
+
+
+def test_a_growing_directory_forgets_nothing():
+    """Connections are found again after the directory that names them was replaced by a larger one."""
+    table = FlowTable(1 << 16)
+    frames = [(START, segment(ACK, 1, 1, b"0", port=1 + number)) for number in range(300)]
+    for at in range(0, 300, 10):
+        tracked(frames[at : at + 10], table=table)
+    table.fill(rows_of(frames * 40), 0)
+    again, _ = tracked([(START, segment(ACK, 1, 1, b"01", port=1 + number)) for number in range(300)], table=table)
+
+    assert table.connections == 300
+    assert all(row["retransmission"] for row in again)
