@@ -1,12 +1,9 @@
 """Live capture beside other programs, on a wire between two namespaces: python benchmarks/live.py [--rounds N]
 
-A sender on one core sends a generated trace as fast as it can (sendmmsg, past the queueing discipline); a receiver on the
-other core captures it. Receivers take turns, N rounds, medians are printed: the packet ring with the decoder alone, the
-whole collector (ring, decode, batch, encode, acknowledged publish into a real nats-server), tcpdump -w /dev/null, and
-softflowd, where these are installed. The kernel's part of receiving runs on the sender's core, whoever receives.
-
-Needs root. CPU is user and system time of the receiving process, in nanoseconds a packet, without its start-up for our
-own two, with it for the others.
+A sender on one core sends a generated trace as fast as it can (sendmmsg, past the queueing discipline); a receiver on
+the other core captures it. Receivers take turns, N rounds, medians are printed: the packet ring with the decoder alone,
+the whole collector (ring, decode, batch, encode, acknowledged publish into a real nats-server), tcpdump -w /dev/null,
+and softflowd, where these are installed. The kernel's part of receiving runs on the sender's core, whoever receives.
 """
 
 from __future__ import annotations
@@ -255,9 +252,9 @@ def program(command, stop_signal=signal.SIGINT, ready="listening"):
             words = Path(log.name).read_text()
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         del before
-        counts = dict(
-            (name, int(number)) for number, name in re.findall(r"(\d+) packets (captured|dropped by kernel)", words)
-        )
+        counts = {
+            name: int(number) for number, name in re.findall(r"(\d+) packets (captured|dropped by kernel)", words)
+        }
         return {
             "rate": rate,
             "cpu": after.ru_utime + after.ru_stime - ours.ru_utime - ours.ru_stime,
@@ -283,7 +280,8 @@ def contestants(arguments):
     return {
         name: run
         for name, run in every.items()
-        if name in chosen and (callable(run) and (name in ("ring and decode", "collector") or shutil.which(name.split()[0])))
+        if name in chosen
+        and (callable(run) and (name in ("ring and decode", "collector") or shutil.which(name.split()[0])))
     }
 
 
@@ -318,7 +316,9 @@ def main():
 
 def report(figures, arguments):
     """Print medians, and of losses the worst."""
-    print(f"{arguments.packets:,} packets sent a round, {arguments.rounds} rounds interleaved, medians; losses: the worst")
+    print(
+        f"{arguments.packets:,} packets sent a round, {arguments.rounds} rounds interleaved, medians; losses: the worst"
+    )
     for name, rounds in figures.items():
         middle = {key: statistics.median(entry[key] for entry in rounds) for key in rounds[0]}
         worst = max(entry["dropped"] for entry in rounds)

@@ -227,8 +227,12 @@ class BackupSettings(SharedWorkSettings):
     retention_days: int = Field(0, ge=0, description="days after which objects expire; 0: never")
     versioning: bool = Field(False, description="the bucket keeps replaced objects")
     lock_days: int = Field(0, ge=0, description="days in which nobody can remove an object (object lock); 0: none")
-    lock_mode: Literal["governance", "compliance"] = Field("governance", description="whether anybody may lift the lock")
-    encryption: Literal["none", "s3", "kms"] = Field("none", description="encryption by the server: its key, or a KMS key")
+    lock_mode: Literal["governance", "compliance"] = Field(
+        "governance", description="whether anybody may lift the lock"
+    )
+    encryption: Literal["none", "s3", "kms"] = Field(
+        "none", description="encryption by the server: its key, or a KMS key"
+    )
     encryption_key: str = Field("", description="identifier of the KMS key")
     ack_wait: Seconds = Field(120.0, description="seconds after which JetStream delivers an unacknowledged batch again")
     dedupe_hours: float = Field(

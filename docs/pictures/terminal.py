@@ -1,4 +1,6 @@
-"""Take the picture of a running demo that the README shows: ``python docs/pictures/terminal.py docs/pictures/demo.svg``.
+"""Take the pictures of a running demo that the README shows.
+
+Usage: ``python docs/pictures/terminal.py docs/pictures/demo.svg``
 
 Runs ``streamgauge demo`` in a tmux terminal of its own, waits until the numbers move, and writes what stands on the
 screen as an SVG; the closing table goes into a second file, ``…-end.svg``.

@@ -163,7 +163,8 @@ async def from_backup(bus: Bus, stream: str, evidence: Evidence) -> None:
 
 def _refused(stream: str, error: Exception) -> BusError:
     return BusError(
-        f"cannot read stream {stream}: {error}; this user must be allowed to read it (--offline audits the bucket alone)"
+        f"cannot read stream {stream}: {error}; "
+        "this user must be allowed to read it (--offline audits the bucket alone)"
     )
 
 

@@ -8,9 +8,9 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
+import nats
 import pytest
 
-import nats
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
