@@ -18,12 +18,21 @@ $(STAMP)/setup: pyproject.toml requirements.lock
 .PHONY: setup
 setup: $(STAMP)/setup ## make .venv with everything locked, and .venv/bin/streamgauge
 
+# The first call of a kernel compiles it, for half a minute of processor time; later ones read it from the disk.
+$(STAMP)/kernels: $(STAMP)/setup $(wildcard streamgauge/*/*.py services/*/*_kernels.py services/*/*/*_kernels.py)
+	@echo "compiling the kernels for this machine"
+	@PYTHONPATH=. $(BIN)/python images/compile_kernels.py
+	@touch $@
+
+.PHONY: kernels
+kernels: $(STAMP)/kernels ## compile the kernels for this machine
+
 .PHONY: system
 system: ## install the system programs that the tests use (root on Debian); else say what is missing
 	@sh tests/system-packages.sh
 
 .PHONY: demo
-demo: setup ## the whole system on this machine: live capture, NATS, S3, metrics (ARGS="--duration 20")
+demo: kernels ## the whole system on this machine: live capture, NATS, S3, metrics (ARGS="--duration 20")
 	@$(BIN)/streamgauge demo $(ARGS)
 
 .PHONY: format
@@ -35,7 +44,7 @@ lint: setup ## ruff, mypy strict
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 
 .PHONY: test
-test: setup system ## every test
+test: kernels system ## every test
 	@$(BIN)/python -m pytest $(ARGS)
 
 # The cluster: k8s/, docs/13-kubernetes.md.
@@ -67,6 +76,19 @@ checkov: setup ## scan every overlay with checkov, in an environment of its own
 .PHONY: bench
 bench: setup ## packets/s beside tshark, softflowd, tcpdump, dpkt and scapy, in one run
 	@$(BIN)/python -m benchmarks.decode $(ARGS)
+
+.PHONY: bench-live
+bench-live: setup ## live capture between two namespaces beside tcpdump and softflowd (root)
+	@$(BIN)/python -m benchmarks.live $(ARGS)
+
+.PHONY: bench-backup
+bench-backup: setup ## the Parquet writer beside a plain pyarrow and put_object loop
+	@$(BIN)/python -m benchmarks.backup $(ARGS)
+
+.PHONY: bench-metrics
+bench-metrics: setup ## aggregation, and a page of 50,000 series beside two other libraries
+	@$(BIN)/python -m benchmarks.aggregate $(ARGS)
+	@$(BIN)/python -m benchmarks.render $(ARGS)
 
 .PHONY: docs
 docs: setup ## write the reference pages from the code
