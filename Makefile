@@ -47,6 +47,16 @@ lint: setup ## ruff, mypy strict
 test: kernels system ## every test
 	@$(BIN)/python -m pytest $(ARGS)
 
+# Long searches for packets that the decoder mistakes; SEARCH_SECONDS for the coverage-guided one.
+SEARCH_SECONDS ?= 120
+
+.PHONY: test-deep
+test-deep: setup ## search long: random and coverage-guided packets, a million damaged ones with bounds checked
+	@HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest tests/property --timeout 3600 $(ARGS)
+	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/unit/decode tests/property/test_decode.py
+	@$(BIN)/python -m tests.deep.damaged
+	@$(BIN)/python -m tests.deep.guided -verbosity=0 -max_total_time=$(SEARCH_SECONDS)
+
 # The cluster: k8s/, docs/13-kubernetes.md.
 OVERLAY ?= dev
 
