@@ -1,0 +1,79 @@
+"""``make chaos SEED=n FAULTS=n``: real services, real servers, random faults, and an account that must come out even.
+
+Exit status 0: lost 0, duplicated 0, unaccounted 0. 1: anything else; the seed printed first repeats the faults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamgauge.errors import StreamgaugeError
+from tests.chaos.run import UnfinishedError, kinds_here, run, schedule
+from tests.chaos.stand import Options
+
+if TYPE_CHECKING:
+    from tests.chaos.run import Outcome
+
+
+def main() -> int:
+    """Read the arguments, run, print the account."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=None, help="of the faults; random by default, and printed")
+    parser.add_argument("--faults", type=int, default=200, help="how many (default: 200, about 10 minutes)")
+    parser.add_argument("--nodes", type=int, default=3, help="collectors (default: 3)")
+    parser.add_argument("--rate", type=int, default=800, help="packets a second of each (default: 800)")
+    options = parser.parse_args()
+    seed = random.SystemRandom().getrandbits(31) if options.seed is None else options.seed
+    say(f"seed {seed}, {options.faults} faults; to repeat: make chaos SEED={seed} FAULTS={options.faults}")
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    good = False
+    try:
+        outcome = asyncio.run(
+            run(
+                folder,
+                lambda stand: schedule(seed, options.faults, kinds_here(stand)),
+                Options(nodes=options.nodes, rate=options.rate),
+                tell=say,
+            )
+        )
+        say(table(outcome))
+        good = outcome.verdict.good
+    except (UnfinishedError, StreamgaugeError) as error:
+        say(f"the run did not come to its end: {error}")
+    finally:
+        if good:
+            shutil.rmtree(folder, ignore_errors=True)
+    if not good:
+        say(f"FAILED with seed {seed}; logs and data are in {folder}")
+    return 0 if good else 1
+
+
+def table(outcome: Outcome) -> str:
+    """Return the account as text."""
+    verdict = outcome.verdict
+    faults = [(kind, str(times)) for kind, times in sorted(outcome.injected.items())]
+    ended = [(f"ended by itself: {who}", str(times)) for who, times in sorted(outcome.ended.items())]
+    packets = [(name, f"{getattr(verdict, name):,}") for name in ("fed", "published", "stored", "crashed", "evicted")]
+    sums = [(name.upper(), f"{getattr(verdict, name):,}") for name in ("lost", "duplicated", "unaccounted")]
+    parts = [(name, f"{getattr(verdict, name):,}") for name in ("boots", "batches", "repeated", "objects")]
+    total = [("faults", str(outcome.injected.total()))]
+    lines = [*faults, ("", ""), *total, *ended, ("", ""), *parts, ("", ""), *packets, ("", ""), *sums]
+    text = "\n".join(f"{name:34}{value:>14}" if name else "" for name, value in lines)
+    return "\n".join(("", text, *(f"! {finding}" for finding in verdict.findings[:50])))
+
+
+def say(text: str) -> None:
+    """Print at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

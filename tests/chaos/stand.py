@@ -1,0 +1,174 @@
+"""Everything a run needs: servers behind fault proxies, a collector a node with its spool, one to three backups."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from streamgauge.embedded import NatsServer, S3Server
+from streamgauge.settings import NatsSettings, S3Settings
+from tests.chaos import feed
+from tests.chaos.proxy import Proxy
+from tests.chaos.worker import Worker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_STREAM_BYTES: Final = 2 << 30
+#: Bytes of the small disk under each spool; the spool's own least bound is 16 MiB.
+_DISK: Final = "24m"
+SHARDS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run is like."""
+
+    nodes: int = 3
+    #: Packets a second of each node.
+    rate: int = 800
+    backup: str = "services.backup"
+    collector: str = "services.collector"
+
+
+class Stand:
+    """Owns all processes of a run; whatever it started, it ends."""
+
+    def __init__(self, folder: Path, options: Options) -> None:
+        self.folder = folder
+        self.options = options
+        self.nats = NatsServer(folder)
+        self.s3 = S3Server(folder)
+        self.nats_proxy = Proxy(self.nats.port)
+        self.s3_proxy = Proxy(self.s3.port)
+        self.collectors: list[Worker] = []
+        self.backups: list[Worker] = []
+        self._capture = folder / "feed.pcap"
+        self._mounted: list[Path] = []
+        self._started = 0
+        #: Processes that ended by themselves, by service and status; they were started again.
+        self.ended: Counter[str] = Counter()
+
+    @property
+    def has_small_disks(self) -> bool:
+        """Whether spools lie on disks that can be filled; it takes root."""
+        return os.geteuid() == 0
+
+    @property
+    def nats_settings(self) -> NatsSettings:
+        """How the run itself reaches NATS: not through the proxy."""
+        return NatsSettings.model_validate(
+            {"url": self.nats.url, "max_bytes": _STREAM_BYTES, "shards": SHARDS, "duplicate_window": 1.0}
+        )
+
+    @property
+    def s3_settings(self) -> S3Settings:
+        """How the run itself reaches the bucket: not through the proxy."""
+        return S3Settings.model_validate(
+            {
+                "endpoint": self.s3.endpoint,
+                "secure": False,
+                "access_key": self.s3.access_key,
+                "secret_key": self.s3.secret_key,
+                "bucket": "chaos",
+            }
+        )
+
+    async def start(self) -> None:
+        """Start servers, proxies, collectors and one backup."""
+        feed.write(self._capture, rate=self.options.rate)
+        await asyncio.gather(asyncio.to_thread(self.nats.start), asyncio.to_thread(self.s3.start))
+        await self.nats_proxy.start()
+        await self.s3_proxy.start()
+        self.backups = self.more_backups(1)
+        for number in range(self.options.nodes):
+            self.collectors.append(self._collector(number, loop=0, pace="recorded"))
+        for worker in (*self.backups, *self.collectors):
+            worker.start()
+
+    async def close(self) -> None:
+        """End whatever still runs and give the small disks back."""
+        await asyncio.gather(*(worker.abandon() for worker in (*self.collectors, *self.backups)))
+        await self.nats_proxy.stop()
+        await self.s3_proxy.stop()
+        self.nats.kill()
+        self.s3.kill()
+        for folder in self._mounted:
+            await asyncio.to_thread(subprocess.run, ["umount", str(folder)], check=True)
+
+    def more_backups(self, count: int) -> list[Worker]:
+        """Prepare ``count`` backups that split the shards."""
+        workers = []
+        for replica in range(count):
+            self._started += 1
+            settings = {
+                "S3_ENDPOINT": f"127.0.0.1:{self.s3_proxy.port}",
+                "S3_SECURE": "false",
+                "S3_ACCESS_KEY": self.s3.access_key,
+                "S3_SECRET_KEY": self.s3.secret_key,
+                "S3_BUCKET": "chaos",
+                "S3_TIMEOUT": "3",
+                "BACKUP_PORT": "0",
+                "BACKUP_ROTATE_SECONDS": "1",
+                "BACKUP_ROTATE_ROWS": "2000",
+                # The stand-in of a replica waits, so old and new ones may overlap.
+                "BACKUP_WHEN_TAKEN": "wait",
+                "BACKUP_REPLICA": str(replica),
+                "BACKUP_REPLICAS": str(count),
+            }
+            workers.append(self._worker(f"backup-{self._started}", self.options.backup, settings))
+        return workers
+
+    def closing_collectors(self) -> list[Worker]:
+        """Prepare a last collector for each node: it publishes what the spool holds, reads the file once, and ends."""
+        return [self._collector(number, loop=1, pace="max") for number in range(self.options.nodes)]
+
+    def node(self, number: int) -> str:
+        """Return the name of a node."""
+        return f"node-{number}"
+
+    def disk(self, number: int) -> Path:
+        """Return the small disk of a node's spool."""
+        return self.folder / f"disk-{number}"
+
+    def take_note(self, workers: list[Worker]) -> None:
+        """Remember how processes ended that are about to be forgotten."""
+        for worker in workers:
+            for status, times in worker.ended.items():
+                self.ended[f"{worker.name.partition('-')[0]} with status {status}"] += times
+
+    def _collector(self, number: int, *, loop: int, pace: str) -> Worker:
+        disk = self.disk(number)
+        if not disk.exists():
+            disk.mkdir()
+            if self.has_small_disks:
+                subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", str(disk)], check=True)
+                self._mounted.append(disk)
+        settings = {
+            "COLLECTOR_NODE": self.node(number),
+            "COLLECTOR_PORT": "0",
+            "COLLECTOR_SOURCE": "file",
+            "COLLECTOR_FILE": str(self._capture),
+            "COLLECTOR_FILE_LOOP": str(loop),
+            "COLLECTOR_FILE_PACE": pace,
+            "COLLECTOR_BATCH_AGE": "0.1",
+            "COLLECTOR_SPOOL_DIR": str(disk / "spool"),
+            "COLLECTOR_SPOOL_BYTES": str(16 << 20),
+        }
+        return self._worker(f"collector-{number}", self.options.collector, settings)
+
+    def _worker(self, name: str, module: str, settings: dict[str, str]) -> Worker:
+        common = {
+            "NATS_URL": f"nats://127.0.0.1:{self.nats_proxy.port}",
+            "NATS_CONNECT_TIMEOUT": "2",
+            "NATS_MAX_BYTES": str(_STREAM_BYTES),
+            "NATS_SHARDS": str(SHARDS),
+            # Shorter than outages are: what is sent again then stands twice in the stream.
+            "NATS_DUPLICATE_WINDOW": "1",
+        }
+        environment = {f"STREAMGAUGE_{key}": value for key, value in (common | settings).items()}
+        return Worker(name, module, environment, self.folder)
