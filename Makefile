@@ -100,6 +100,13 @@ bench-metrics: setup ## aggregation, and a page of 50,000 series beside two othe
 	@$(BIN)/python -m benchmarks.aggregate $(ARGS)
 	@$(BIN)/python -m benchmarks.render $(ARGS)
 
+# Faults at random against real services and servers: docs/15-operations.md.
+FAULTS ?= 200
+
+.PHONY: chaos
+chaos: setup ## random faults, then the account must come out even (SEED=n FAULTS=n; 200 take about 10 min)
+	@$(BIN)/python -m tests.chaos --faults $(FAULTS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 .PHONY: docs
 docs: setup ## write the reference pages from the code
 	@$(BIN)/python -m streamgauge.reference docs

@@ -93,7 +93,7 @@ async def run(
     stand = Stand(folder, options)
     try:
         await stand.start()
-        await _until(lambda: _is_publishing(stand), _START_TIMEOUT, "batches of every node in the stream")
+        await until(lambda: is_publishing(stand), _START_TIMEOUT, "batches of every node in the stream")
         injected = await _inject(stand, faults(stand), tell)
         tell("no more faults; draining")
         await _drain(stand)
@@ -157,14 +157,15 @@ async def _drain(stand: Stand) -> None:
             raise UnfinishedError(f"{worker.name} does not get rid of its spool: {worker.last_words()}") from error
         if status != 0:
             raise UnfinishedError(f"{worker.name} ended with status {status}: {worker.last_words()}")
-    await _until(lambda: _is_stored(stand), _DRAIN_TIMEOUT, "the backups to store the whole stream")
+    await until(lambda: _is_stored(stand), _DRAIN_TIMEOUT, "the backups to store the whole stream")
     stand.take_note(stand.backups)
     for status in await asyncio.gather(*(worker.stop() for worker in stand.backups)):
         if status != 0:
             raise UnfinishedError(f"a backup ended with status {status}: {stand.backups[0].last_words()}")
 
 
-async def _is_publishing(stand: Stand) -> bool:
+async def is_publishing(stand: Stand) -> bool:
+    """Return whether every node has a batch in the stream."""
     bus = Bus(stand.nats_settings, "chaos")
     try:
         await bus.start()
@@ -188,7 +189,13 @@ async def _is_stored(stand: Stand) -> bool:
         await bus.stop()
 
 
-async def _until(probe: Callable[[], Awaitable[bool]], within: float, what: str) -> None:
+async def until(probe: Callable[[], Awaitable[bool]], within: float, what: str) -> None:
+    """Ask until it is true.
+
+    Raises:
+        UnfinishedError: it is not within so many seconds; says what was waited for.
+
+    """
     try:
         async with asyncio.timeout(within):
             while not await probe():
