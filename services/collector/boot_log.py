@@ -46,16 +46,19 @@ class BootLog:
         self._handle: Any = None
         self._length = 0
         self._synced = True
+        self._removed = False
         self._account = account
 
     async def append(self, records: Sequence[tuple[Kind, dict[str, Any], bytes]]) -> list[Location]:
-        """Write records in one piece; return where their payloads are.
+        """Write records in one piece; return where their payloads are. A log that was removed takes no more.
 
         Raises:
             OSError: the disk refuses; nothing of this piece counts.
 
         """
         async with self._lock:
+            if self._removed:
+                return []
             if self._handle is None or self._length >= self._segment_bytes:
                 await self._next_segment()
             chunk, locations = bytearray(), []
@@ -132,10 +135,12 @@ class BootLog:
 
     async def remove(self) -> None:
         """Close and remove everything: nothing in it is needed any more."""
-        if self._handle is not None:
-            await self._handle.close()
-            self._handle = None
-        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+        async with self._lock:
+            self._removed = True
+            if self._handle is not None:
+                await self._handle.close()
+                self._handle = None
+            await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
     def _path(self, segment: int) -> Path:
         return self.folder / f"{segment:010d}{SUFFIX}"

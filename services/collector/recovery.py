@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+import orjson
+
 from services.collector.account import Totals
 from services.collector.boot_log import SUFFIX
 from services.collector.pending import Entry, size_of
@@ -130,7 +132,7 @@ def _take(leftover: Leftover, waiting: dict[int, Entry], segment: int, record: R
     if record.kind is Kind.ACCOUNT:
         if not head:
             return
-        leftover.last = LedgerRecord(**head)
+        leftover.last = LedgerRecord.decode(orjson.dumps(head))
         leftover.sequence = max(leftover.sequence, leftover.last.sequence)
     if record.kind is not Kind.EVICTED:
         leftover.published = head["published"]

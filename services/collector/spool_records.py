@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 #: Magic, kind, length of the head (JSON), length of the payload, CRC-32 of everything else.
 _FRAME: Final = struct.Struct("<4sBIII")
 _MAGIC: Final = b"SGS1"
+_ENVELOPE_FIELDS: Final = frozenset(field.name for field in fields(Envelope))
 #: A longer record is damage.
 _LONGEST: Final = 256 << 20
 
@@ -94,8 +95,8 @@ def message_head(message: Message) -> dict[str, Any]:
 
 
 def envelope_of(head: dict[str, Any]) -> Envelope:
-    """Return the envelope in the head of a message."""
-    return Envelope(**head["envelope"])
+    """Return the envelope in the head of a message; fields that a newer collector added are left out."""
+    return Envelope(**{name: value for name, value in head["envelope"].items() if name in _ENVELOPE_FIELDS})
 
 
 def _read(content: memoryview, at: int) -> tuple[Record | None, int]:

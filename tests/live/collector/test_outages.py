@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import nats
 import pytest
 
@@ -50,6 +52,23 @@ async def test_a_restart_of_nats_loses_and_doubles_nothing(nats_server, scratch,
     assert sorted(found.sequences()) == list(range(1, len(found.envelopes) + 1))
     assert found.ledger[-1].published == COUNT
     assert found.ledger[-1].evicted == 0
+
+
+async def test_a_nats_that_hangs_loses_and_doubles_nothing(nats_server, scratch, trace):
+    """A server that stands still keeps its connections and answers nothing; what it had not stored is sent again."""
+    with CollectorProcess(
+        scratch, nats_url=nats_server.url, source="file", file=trace, file_pace="recorded", batch_rows=512
+    ) as collector:
+        eventually_sync(lambda: collector.metric("published_packets_total") > 10_000, within=90)
+        nats_server.process.send_signal(signal.SIGSTOP)
+        eventually_sync(lambda: collector.metric("publish_retries_total", reason="timeout") > 0, within=90)
+        nats_server.process.send_signal(signal.SIGCONT)
+
+        assert collector.wait() == 0
+    found = await stored(nats_server.url)
+
+    found.assert_exact(COUNT)
+    assert found.ledger[-1].published == COUNT
 
 
 async def test_a_collector_waits_for_nats(scratch):

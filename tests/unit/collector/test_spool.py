@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import asdict
 
 import pytest
 
@@ -10,6 +11,7 @@ from services.collector import boot_log
 from services.collector.account import Account
 from services.collector.pending import entry_of
 from services.collector.spool import Spool, bound_bytes, segment_bytes
+from services.collector.spool_records import Kind, message_head
 from streamgauge.errors import ConfigurationError
 from streamgauge.ledger import LedgerRecord
 from streamgauge.lifecycle import Failure
@@ -245,6 +247,35 @@ async def test_a_half_written_piece_is_taken_back(tmp_path):
 
     assert [entry.envelope.sequence for entry in second.spool.left] == [1, 3]
     assert second.spool.torn == 0
+    await second.spool.stop()
+
+
+async def test_a_log_that_was_removed_takes_no_more(tmp_path):
+    """What comes after a boot was closed does not bring its folder back."""
+    desk = Desk(tmp_path)
+    await desk.spool.start()
+    await desk.append(1)
+    log = desk.spool.books["boot-1"].log
+    await desk.spool.forget("boot-1")
+
+    assert await log.append([(Kind.ACCOUNT, {}, b"")]) == []
+    await desk.spool.stop()
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+async def test_fields_of_a_newer_collector_are_left_out(tmp_path):
+    """After a return to an older version, what the newer one left is still published."""
+    desk = Desk(tmp_path)
+    await desk.spool.start()
+    record = asdict(desk.record()) | {"newer": 1}
+    head = message_head(message(1))
+    head["envelope"]["newer"] = 1
+    await desk.spool.books["boot-1"].log.append([(Kind.ACCOUNT, record, b""), (Kind.MESSAGE, head, b"payload")])
+    await crash(desk)
+    second = await restarted(tmp_path)
+
+    assert [entry.envelope.sequence for entry in second.spool.left] == [1]
+    assert second.spool.books["boot-1"].leftover.last.node == "node-a"
     await second.spool.stop()
 
 
