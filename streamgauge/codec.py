@@ -131,17 +131,21 @@ def encode_ndjson(batch: pa.RecordBatch, columns: Sequence[str] | None = None) -
     """
     if not len(batch):
         return b""
-    readable = text.readable(batch)
+    return ndjson_of(text.readable(batch), columns)
+
+
+def ndjson_of(readable: pa.RecordBatch, columns: Sequence[str] | None = None) -> bytes:
+    """Return rows that are readable already (``text.readable``, or at rest with time in ns) as NDJSON."""
     names = schema.NAMES if columns is None else columns
     members = [_json_members(name, readable.column(name)) for name in names]
     filled = [member for member in members if member is not None]
     joined = (
-        pc.binary_join_element_wise(*filled, "", null_handling="replace") if filled else pa.array([""] * len(batch))
+        pc.binary_join_element_wise(*filled, "", null_handling="replace") if filled else pa.array([""] * len(readable))
     )
     lines = pc.binary_join_element_wise("{", pc.utf8_rtrim(joined, ","), "}\n", "")
     # The texts of an array lie one behind the other in its last buffer.
     _, offsets, data = lines.buffers()
-    return data[: memoryview(offsets).cast("i")[len(batch)]].to_pybytes()  # type: ignore[no-any-return]
+    return data[: memoryview(offsets).cast("i")[len(readable)]].to_pybytes()  # type: ignore[no-any-return]
 
 
 def _json_members(name: str, column: pa.Array) -> pa.Array | None:

@@ -38,6 +38,9 @@ class BackupMetrics:
             "backup_lane_open", "1 for a lane this replica writes, 0 while another one does.", "lane"
         )
         self.held = page.gauge("backup_held_bytes", "Bytes of messages in memory that are not stored yet.")
+        self.verified = page.gauge(
+            "restore_last_verified_timestamp_seconds", "When a restore drill was last good, Unix time; 0: never."
+        )
         self.upload = page.histogram("backup_upload_seconds", "Time to store and verify one object.", _UPLOAD_BUCKETS)
         self.encode = page.histogram("backup_encode_seconds", "Time to encode one object.", _UPLOAD_BUCKETS)
         self.retries = page.counter("backup_upload_retries_total", "Uploads that failed and were tried again.")
@@ -53,7 +56,7 @@ class BackupMetrics:
         )
         for family in (self.retries, self.duplicates, self.redelivered, self.quarantined, self.reopened):
             family.set(0)
-        for gauge in (self.last_success, self.oldest, self.held):
+        for gauge in (self.last_success, self.oldest, self.held, self.verified):
             gauge.set(0)
 
     def stored(self, manifest: Manifest, size: int) -> None:

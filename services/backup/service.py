@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import nats.errors
+from nats.js.errors import APIError
 
 from services.backup import recovery, retention
 from services.backup.consumer import MAX_ACK_PENDING, Consumer
@@ -14,10 +18,11 @@ from services.backup.lease import Lease
 from services.backup.memory import Memory
 from services.backup.rotation import Rotation
 from services.backup.writer import Place, Writer
-from streamgauge import objects, subjects
+from streamgauge import drill, objects, subjects
 from streamgauge.bus import shard_count
 from streamgauge.errors import ConfigurationError
-from streamgauge.leases import lane_name
+from streamgauge.leases import bucket_name, lane_name
+from streamgauge.lifecycle import cancel, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +35,10 @@ if TYPE_CHECKING:
     from streamgauge.objects import ObjectKind
     from streamgauge.settings import BackupSettings, NatsSettings
     from streamgauge.store import Store
+
+
+#: Seconds between two looks for the outcome of a restore drill.
+_DRILL_INTERVAL: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +63,20 @@ class Backup:
         bus: Bus,
         store: Store,
         settings: BackupSettings,
-        nats: NatsSettings,
+        connection: NatsSettings,
         metrics: BackupMetrics,
         failure: Failure,
     ) -> None:
         self._bus = bus
         self._store = store
         self._settings = settings
-        self._nats = nats
+        self._nats = connection
         self._metrics = metrics
         self._failure = failure
         self._memory = Memory(settings.pending_bytes)
         self._lanes: list[Lane] = []
         self._ready = False
+        self._drills: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Find out what is stored, and go on behind it.
@@ -96,12 +106,22 @@ class Backup:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
+        self._drills = spawn(self._watch_drills(), name="drills", failure=self._failure)
         self._ready = True
 
     async def stop(self) -> None:
         """Store what is in hand, all lanes at once."""
         self._ready = False
+        await cancel(self._drills)
         await asyncio.gather(*(lane.stop() for lane in self._lanes))
+
+    async def _watch_drills(self) -> None:
+        """Show when a restore drill was last good: the drill is a job that ends, and cannot be scraped."""
+        while True:
+            with contextlib.suppress(APIError, nats.errors.Error, TimeoutError, OSError):
+                notes = await self._bus.jetstream.key_value(bucket_name(self._nats.stream))
+                self._metrics.verified.set(await drill.last_verified(notes))
+            await asyncio.sleep(_DRILL_INTERVAL)
 
     def ready(self) -> str | None:
         """Return why the backup is not ready; None when it is."""
