@@ -69,7 +69,9 @@ def interface_link(interface: str) -> int | None:
     except OSError as error:
         names = ", ".join(name for _, name in socket.if_nameindex())
         raise CaptureError(f"no interface {interface}; there are: {ANY} (all of them), {names}") from error
-    return int(link_of(struct.unpack_from("H", answer, 16)[0]))
+    # Only kernels may call a compiled inner kernel; for one call from here its plain function does.
+    plain = getattr(link_of, "py_func", link_of)
+    return int(plain(struct.unpack_from("H", answer, 16)[0]))
 
 
 class PacketSocket:
