@@ -11,7 +11,7 @@ from streamgauge.flows.merge_rules import Rule, key_bits, slots, text_slots
 from streamgauge.schema import SLOT_COUNTS, SLOTS, Present
 
 PRESENT, TIME, DURATION, PACKETS = SLOTS["present"], SLOTS["time"], SLOTS["duration"], SLOTS["packets"]
-HAS_UNANSWERED, KEY_BITS = int(Present.DNS_UNANSWERED), key_bits()
+HAS_UNANSWERED, HAS_FRAME, KEY_BITS = int(Present.DNS_UNANSWERED), int(Present.FRAME), key_bits()
 
 KEY_U8, KEY_U8_BITS = slots("u8", Rule.KEY)
 KEY_U4, KEY_U4_BITS = slots("u4", Rule.KEY)
@@ -139,7 +139,7 @@ def least_line(a, row, b, other, slots, bits, both):
 def fold_row(rows, row, target, other):
     """Take a row into one of the target's."""
     present, kept = signed(rows.u8[PRESENT, row]), signed(target.u8[PRESENT, other])
-    both, missing = present & kept, present & ~kept
+    both, missing = present & kept, present & ~kept & ~HAS_FRAME
     start = min(signed(rows.u8[TIME, row]), signed(target.u8[TIME, other]))
     end = max(
         signed(rows.u8[TIME, row]) + signed(rows.u8[DURATION, row]),
@@ -162,7 +162,7 @@ def fold_row(rows, row, target, other):
         take_line(rows.u2, row, target.u2, other, OPEN_U2, OPEN_U2_BITS, missing)
         take_line(rows.u1, row, target.u1, other, OPEN_U1, OPEN_U1_BITS, missing)
         copy_texts(rows, row, target, other, missing)
-        target.u8[PRESENT, other] = present | kept
+    target.u8[PRESENT, other] = (present | kept) & ~HAS_FRAME
 
 
 @entry

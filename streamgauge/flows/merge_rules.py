@@ -27,6 +27,8 @@ class Rule(Enum):
     LEAST = auto()
     #: Bits that either row has; of truths, whether it was so once.
     ANY = auto()
+    #: Only a row of one packet has it.
+    SINGLE = auto()
     #: ``time`` and ``duration`` together: from the earliest packet to the latest.
     SPAN = auto()
 
@@ -45,6 +47,7 @@ RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(("app", "dns_id", "dns_response"), Rule.KEY),
     # So that damaged packets can still be counted.
     "decode_status": Rule.KEY,
+    "frame": Rule.SINGLE,
     **dict.fromkeys(("ttl", "tcp_window", "tcp_rtt", "tcp_handshake", "dns_latency"), Rule.LEAST),
     **dict.fromkeys(("tcp_flags", "fragment", "retransmission", "out_of_order", "zero_window"), Rule.ANY),
 }
