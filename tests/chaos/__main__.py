@@ -14,7 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from streamgauge import logs
 from streamgauge.errors import StreamgaugeError
+from streamgauge.settings import LogSettings
 from tests.chaos.run import UnfinishedError, kinds_here, run, schedule
 from tests.chaos.stand import Options
 
@@ -29,7 +31,12 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=200, help="how many (default: 200, about 10 minutes)")
     parser.add_argument("--nodes", type=int, default=3, help="collectors (default: 3)")
     parser.add_argument("--rate", type=int, default=800, help="packets a second of each (default: 800)")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="TEXT", help="kinds that have this in their name"
+    )
     options = parser.parse_args()
+    # Connections of the run itself break as well, and say so.
+    logs.set_up(LogSettings(level="error", format="console"), service="chaos")
     seed = random.SystemRandom().getrandbits(31) if options.seed is None else options.seed
     say(f"seed {seed}, {options.faults} faults; to repeat: make chaos SEED={seed} FAULTS={options.faults}")
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
@@ -38,7 +45,7 @@ def main() -> int:
         outcome = asyncio.run(
             run(
                 folder,
-                lambda stand: schedule(seed, options.faults, kinds_here(stand)),
+                lambda stand: schedule(seed, options.faults, chosen(kinds_here(stand), options.only)),
                 Options(nodes=options.nodes, rate=options.rate),
                 tell=say,
             )
@@ -53,6 +60,11 @@ def main() -> int:
     if not good:
         say(f"FAILED with seed {seed}; logs and data are in {folder}")
     return 0 if good else 1
+
+
+def chosen(kinds: list[str], only: list[str]) -> list[str]:
+    """Return the kinds asked for; all when none is."""
+    return [kind for kind in kinds if not only or any(text in kind for text in only)]
 
 
 def table(outcome: Outcome) -> str:

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.backup import messages
+from streamgauge import logs
 from streamgauge.bus import Bus
 from streamgauge.embedded import NatsServer
-from streamgauge.settings import NatsSettings
+from streamgauge.settings import LogSettings, NatsSettings
 from streamgauge.store import Store
 from tests.chaos.proxy import Mode
 from tests.chaos.run import is_publishing, until
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 _ROUNDS: Final = 3
 _IN_FLIGHT: Final = 8
+#: A quiet node's message, and how many of them are sent.
+_SMALL_BYTES, _SMALL_REPEATS = 2048, 6
 _TRACE_PACKETS: Final = 200_000
 _OUTAGE: Final = 30.0  # seconds
 
@@ -46,6 +49,9 @@ class RelaxedServer(NatsServer):
         path = self.folder / "nats.conf"
         path.write_text(path.read_text().replace(", sync_interval: always", ""))
         return command
+
+
+_SERVERS: Final = (("always", NatsServer), ("default", RelaxedServer))
 
 
 async def recovery(folder: Path) -> None:
@@ -128,15 +134,16 @@ async def sync_cost(folder: Path) -> None:
     trace = messages(_TRACE_PACKETS)
     size, rows = sum(len(one[1]) for one in trace), sum(one[3] for one in trace)
     say(f"spool and stream: {size / rows:.1f} bytes a packet; a message has {rows / len(trace):.0f} packets")
-    found: dict[str, list[float]] = {"always": [], "default": []}
-    for number in range(_ROUNDS):
-        for name, kind in (("always", NatsServer), ("default", RelaxedServer)):
-            with kind(folder / f"{name}-{number}") as server:
-                found[name].append(await _publish(server, trace))
-    for name, seconds in found.items():
-        median = statistics.median(seconds)
-        rates = f"{len(trace) / median:7.0f} messages/s {size / median / 1e6:7.1f} MB/s"
-        say(f"sync_interval {name:8} {rates} {rows / median / 1e3:7.0f} k packets/s")
+    small = [(subject, payload[:_SMALL_BYTES], headers, 0) for subject, payload, headers, _ in trace * _SMALL_REPEATS]
+    for size_name, chosen in (("whole", trace), ("small", small)):
+        found: dict[str, list[float]] = {"always": [], "default": []}
+        for number, (name, kind) in itertools.product(range(_ROUNDS), _SERVERS):
+            with kind(folder / f"{size_name}-{name}-{number}") as server:
+                found[name].append(await _publish(server, chosen))
+        for name, seconds in found.items():
+            median = statistics.median(seconds)
+            rate = sum(len(one[1]) for one in chosen) / median / 1e6
+            say(f"{size_name} messages, sync_interval {name:8}{len(chosen) / median:7.0f} messages/s {rate:7.1f} MB/s")
 
 
 async def _publish(server: NatsServer, trace: list[Message]) -> float:
@@ -161,6 +168,7 @@ def say(text: str) -> None:
 
 def main() -> None:
     """Measure everything."""
+    logs.set_up(LogSettings(level="error", format="console"), service="figures")
     folder = Path(tempfile.mkdtemp(prefix="figures-"))
     try:
         for number, part in enumerate((sync_cost, recovery)):

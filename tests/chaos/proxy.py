@@ -53,6 +53,12 @@ class _Link:
         self.client.transport.abort()
         self.server.transport.abort()
 
+    async def close(self) -> None:
+        self.abort()
+        for writer in (self.client, self.server):
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
 
 class Proxy:
     """Listens on a port of its own and passes connections on to ``target``, both on loopback."""
@@ -62,6 +68,8 @@ class Proxy:
         self._mode = Mode.PASS
         self._changed = asyncio.Event()
         self._links: set[_Link] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._server: asyncio.Server | None = None
         #: Seconds of ``Mode.SLOW``.
         self.delay = 0.05
@@ -78,6 +86,7 @@ class Proxy:
             self._server.close()
         self.set(Mode.PASS)
         self.cut()
+        await self._idle.wait()
         if self._server is not None:
             await self._server.wait_closed()
 
@@ -106,6 +115,7 @@ class Proxy:
             return
         link = _Link(client, server)
         self._links.add(link)
+        self._idle.clear()
         if self._mode is Mode.REFUSE:
             link.abort()
         pumps = [
@@ -117,8 +127,10 @@ class Proxy:
         finally:
             for pump in pumps:
                 await cancel(pump)
-            link.abort()
+            await link.close()
             self._links.discard(link)
+            if not self._links:
+                self._idle.set()
 
     async def _up(self, link: _Link, reader: StreamReader) -> None:
         """Pass on what the client says."""
