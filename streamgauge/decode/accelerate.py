@@ -60,7 +60,7 @@ class _WholePackageCache(FunctionCache):
         return (*key, self._whole_package)
 
 
-#: Only entries are called from Python; the wrappers that would unpack its arguments are a third of the compile time.
+#: Kernels called only by kernels need no way in from Python, which would be a third of the time it takes to compile them.
 _INNER_OPTIONS: Final = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
@@ -73,10 +73,10 @@ def entry(function: Kernel) -> Kernel:
 
 
 def inner(function: Kernel) -> Kernel:
-    """Compile a kernel that only kernels call."""
+    """Compile a kernel that only kernels call: from Python it would crash."""
     return numba.njit(**_INNER_OPTIONS)(function)  # type: ignore[no-any-return]
 
 
 def hot(function: Kernel) -> Kernel:
-    """Compile a kernel that runs for (nearly) every packet: its body is placed in its caller."""
-    return numba.njit(forceinline=True, **_INNER_OPTIONS)(function)  # type: ignore[no-any-return]
+    """Compile a kernel that runs for (nearly) every packet: its body is placed in its caller. Python may call it too."""
+    return numba.njit(forceinline=True, **_OPTIONS)(function)  # type: ignore[no-any-return]
