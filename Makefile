@@ -91,6 +91,10 @@ bench: setup ## packets/s beside tshark, softflowd, tcpdump, dpkt and scapy, in 
 bench-live: setup ## live capture between two namespaces beside tcpdump and softflowd (root)
 	@$(BIN)/python -m benchmarks.live $(ARGS)
 
+.PHONY: bench-scale
+bench-scale: setup ## 200 synthetic nodes into one NATS: what it, a backup shard and an exporter take
+	@$(BIN)/python -m benchmarks.scale $(ARGS)
+
 .PHONY: bench-backup
 bench-backup: setup ## the Parquet writer beside a plain pyarrow and put_object loop
 	@$(BIN)/python -m benchmarks.backup $(ARGS)

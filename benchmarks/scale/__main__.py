@@ -23,8 +23,10 @@ from streamgauge.embedded import NatsServer, S3Server, free_ports
 from streamgauge.settings import NatsSettings
 
 _TICK = os.sysconf("SC_CLK_TCK")
-#: Seconds without news after which a service has caught up; longer than the backup keeps rows in hand here.
-_QUIET = 8.0
+#: Seconds without news after which a service has caught up; longer than compiling its kernels takes the first time.
+_QUIET = 40.0
+#: Seconds a service may take at the most.
+_LONGEST = 240.0
 
 
 def usage(pid: int) -> tuple[float, float]:
@@ -64,23 +66,24 @@ async def publish(
     }
 
 
-async def consume(service: ServiceProcess, metric: str, options: Any) -> dict[str, float]:
-    """Run a service until it has caught up or the time is over; return what it took."""
+async def consume(service: ServiceProcess, metric: str, expected: float) -> dict[str, float]:
+    """Run a service until it has ``expected`` rows, or no more come; return what it took."""
     service.start()
     try:
         await service.ready()
         assert service.process is not None
         marks = [(time.perf_counter(), 0.0, usage(service.process.pid)[0])]
-        deadline = time.perf_counter() + 4 * options.seconds
+        deadline = time.perf_counter() + _LONGEST
         while time.perf_counter() < deadline:
             page = await service.page()
             taken = float(page.total(metric)) if page else 0.0
             if taken > marks[-1][1]:
                 marks.append((time.perf_counter(), taken, usage(service.process.pid)[0]))
-            elif len(marks) > 1 and time.perf_counter() - marks[-1][0] > _QUIET:
-                break  # nothing more comes
+            if taken >= expected or time.perf_counter() - marks[-1][0] > _QUIET:
+                break
             await asyncio.sleep(0.1)
-        (first_time, first, first_cpu), (last_time, last, last_cpu) = marks[0], marks[-1]
+        # From the first rows on, where there are more than one mark after them: what came before is the start.
+        (first_time, first, first_cpu), (last_time, last, last_cpu) = marks[1 if len(marks) > 2 else 0], marks[-1]
         _, memory = usage(service.process.pid)
         seconds = max(last_time - first_time, 1e-9)
         return {
@@ -121,7 +124,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             port=port,
             folder=folder,
         )
-        result["exporter"] = await consume(exporter, "packets_total", options)
+        result["exporter"] = await consume(exporter, "packets_total", result["nats_large"]["rows"])
         (port,) = free_ports(1)
         storage = {
             "STREAMGAUGE_S3_ENDPOINT": s3.endpoint,
@@ -132,7 +135,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             "STREAMGAUGE_BACKUP_ROTATE_SECONDS": "5",
         }
         backup = ServiceProcess("backup", {**common, **storage}, port=port, folder=folder)
-        result["backup_shard"] = await consume(backup, "stored_packets_total", options)
+        result["backup_shard"] = await consume(backup, "stored_packets_total", float("inf"))
     return result
 
 
