@@ -43,6 +43,8 @@ class BootLog:
         #: Messages that are needed, by file, in order of the files.
         self._needed: dict[int, int] = {}
         self._segment = first_segment - 1
+        #: The last file with an account in it: a later one may be empty still, on a full disk.
+        self._told = first_segment - 1
         self._handle: Any = None
         self._length = 0
         self._synced = True
@@ -100,7 +102,7 @@ class BootLog:
             self._needed[location.segment] -= 1
         done = []
         for segment, needed in self._needed.items():
-            if needed or segment == self._segment:
+            if needed or segment >= self._told:
                 break
             done.append(segment)
         for segment in done:
@@ -173,6 +175,7 @@ class BootLog:
                 self._length = self._segment_bytes
             raise
         self._length += len(chunk)
+        self._told = self._segment
         self._synced = False
 
 

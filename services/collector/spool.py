@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from services.collector.account import Account
 from services.collector.boot_log import BootLog
 from services.collector.recovery import Leftover, leftovers
+from services.collector.reserve import RESERVE_BYTES, Reserve
 from services.collector.spool_records import Kind, message_head
 from streamgauge.errors import ConfigurationError
 from streamgauge.lifecycle import Failure, cancel, spawn
@@ -54,6 +55,12 @@ class Book:
         self.account = account
         self.log = log
         self.leftover = leftover
+        #: Messages that are settled, as the account says already, and that no record on disk speaks of yet.
+        self.unnoted: list[tuple[Kind, Entry]] = []
+
+    def unnoted_sequences(self) -> dict[str, list[int]]:
+        """Return them as a record names them."""
+        return {"sequences": [entry.envelope.sequence for _, entry in self.unnoted]}
 
 
 class Spool:
@@ -75,6 +82,8 @@ class Spool:
         self._failure = failure
         self._record = record
         self._lock: IO[bytes] | None = None
+        self._reserve: Reserve | None = None
+        self._noting = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._dirty = asyncio.Event()
         self._not_before = self._next_account = 0.0
@@ -100,6 +109,8 @@ class Spool:
         found = await asyncio.to_thread(self._take_folder, self._folder)
         for leftover in found:
             await self._adopt(leftover)
+        self._reserve = Reserve(self._folder / "reserve")
+        await asyncio.to_thread(self._reserve.hold)
         folder = self._folder / f"{time.time_ns():020d}-{self._boot}"
         log = BootLog(folder, self._account, segment_bytes=self._segment_bytes)
         self.books[self._boot].log = log
@@ -114,13 +125,15 @@ class Spool:
         for book in self.books.values():
             if book.log is not None:
                 await book.log.close()
+        if self._reserve is not None:
+            await asyncio.to_thread(self._reserve.give)
         if self._lock is not None:
             self._lock.close()
 
     async def append(self, messages: Sequence[Message]) -> list[Location | None]:
         """Write messages; return where each is, None where the disk refuses, so that it lives in memory only."""
         log = self.books[self._boot].log
-        if log is None or time.monotonic() < self._not_before:
+        if log is None or time.monotonic() < self._not_before or not await self._has_reserve():
             return [None] * len(messages)
         records = [(Kind.MESSAGE, message_head(message), message.payload) for message in messages]
         locations = await self._write(log, records)
@@ -157,25 +170,49 @@ class Spool:
             del self.books[boot]
 
     async def _note(self, kind: Kind, entries: Sequence[Entry]) -> None:
-        for boot in {entry.envelope.boot: None for entry in entries}:
-            book = self.books[boot]
-            if book.log is None:
-                continue
-            chosen = [entry for entry in entries if entry.envelope.boot == boot]
+        boots = dict.fromkeys(entry.envelope.boot for entry in entries)
+        for entry in entries:
+            self.books[entry.envelope.boot].unnoted.append((kind, entry))
+        for book in [self.books[boot] for boot in boots]:
+            await self._write_notes(book)
+            if book.log is not None:
+                locations = [entry.location for entry in entries if self.books.get(entry.envelope.boot) is book]
+                await book.log.release([location for location in locations if location is not None])
+
+    async def _write_notes(self, book: Book) -> None:
+        """Write which messages are settled, those of before as well that the disk refused."""
+        async with self._noting:
+            told = list(book.unnoted)
+            if not told:
+                return
             totals = book.account.totals()
-            head = {
-                "sequences": [entry.envelope.sequence for entry in chosen],
+            counts = {
                 "published": totals.published,
                 "published_rows": totals.published_rows,
                 "published_bytes": totals.published_bytes,
                 "evicted": totals.evicted,
             }
-            await self._write(book.log, [(kind, head, b"")])
-            await book.log.release([entry.location for entry in chosen if entry.location is not None])
+            records: list[tuple[Kind, dict[str, Any], bytes]] = []
+            for kind in dict.fromkeys(kind for kind, _ in told):
+                sequences = [entry.envelope.sequence for other, entry in told if other is kind]
+                records.append((kind, {"sequences": sequences, **counts}, b""))
+            if book.log is None or await self._write(book.log, records, note=True) is not None:
+                del book.unnoted[: len(told)]
 
-    async def _write(self, log: BootLog, records: list[tuple[Kind, dict[str, Any], bytes]]) -> list[Location] | None:
+    async def _has_reserve(self) -> bool:
+        """Return whether notes have their room; without it no message may take what the disk has left."""
+        return self._reserve is None or self._reserve.held or await asyncio.to_thread(self._reserve.hold)
+
+    async def _write(
+        self, log: BootLog, records: list[tuple[Kind, dict[str, Any], bytes]], *, note: bool = False
+    ) -> list[Location] | None:
         try:
-            locations = await log.append(records)
+            try:
+                locations = await log.append(records)
+            except OSError:
+                if not (note and self._reserve is not None and await asyncio.to_thread(self._reserve.give)):
+                    raise
+                locations = await log.append(records)
         except OSError as error:
             self.errors += 1
             self._not_before = time.monotonic() + _RETRY_INTERVAL
@@ -197,6 +234,8 @@ class Spool:
             for book in list(self.books.values()):
                 if book.log is None:
                     continue
+                if time.monotonic() >= self._not_before:
+                    await self._write_notes(book)
                 try:
                     await book.log.sync()
                 except OSError as error:
@@ -205,7 +244,7 @@ class Spool:
             self.syncs += 1
 
     def _account(self) -> dict[str, Any]:
-        return asdict(self._record())
+        return asdict(self._record()) | self.books[self._boot].unnoted_sequences()
 
     def _take_folder(self, folder: Path) -> list[Leftover]:
         try:
@@ -232,7 +271,7 @@ class Spool:
         self.crashed += account.totals().crashed
         log = BootLog(
             leftover.folder,
-            lambda: asdict(leftover.record(account.totals(), settled=0)),
+            lambda: asdict(leftover.record(account.totals(), settled=0)) | self.books[boot].unnoted_sequences(),
             segment_bytes=self._segment_bytes,
             first_segment=leftover.next_segment,
         )
@@ -255,4 +294,4 @@ def bound_bytes(spool_bytes: int) -> int:
 
     Two files are not wholly used: the first, whose messages are partly done, and the last.
     """
-    return spool_bytes - 2 * segment_bytes(spool_bytes)
+    return spool_bytes - 2 * segment_bytes(spool_bytes) - RESERVE_BYTES

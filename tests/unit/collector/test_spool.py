@@ -10,6 +10,7 @@ import pytest
 from services.collector import boot_log
 from services.collector.account import Account
 from services.collector.pending import entry_of
+from services.collector.reserve import RESERVE_BYTES
 from services.collector.spool import Spool, bound_bytes, segment_bytes
 from services.collector.spool_records import Kind, message_head
 from streamgauge.errors import ConfigurationError
@@ -214,6 +215,77 @@ async def test_a_disk_that_refuses_is_counted_and_tried_again(tmp_path, monkeypa
     await desk.spool.stop()
 
 
+async def refuse(self, chunk):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+async def test_the_account_of_a_former_boot_outlives_a_full_disk(tmp_path, monkeypatch):
+    """Files with the last account stay while the disk takes no newer one: the boot can still be closed."""
+    first = Desk(tmp_path)
+    await first.spool.start()
+    await first.append(1, 2)
+    await crash(first)
+    second = await restarted(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(boot_log.BootLog, "_write", refuse)
+        for entry in second.spool.left:
+            second.spool.books["boot-1"].account.published(entry.envelope)
+        await second.spool.done(second.spool.left)
+    await crash(second)
+    third = await restarted(tmp_path, "boot-3")
+
+    assert "boot-1" in third.spool.books
+    await third.spool.stop()
+
+
+@pytest.mark.parametrize("later", ["another note", "an account"])
+async def test_what_the_disk_refused_to_note_is_noted_later(tmp_path, monkeypatch, later):
+    """Messages acknowledged while the disk was full do not come again, and are counted once."""
+    first = Desk(tmp_path)
+    await first.spool.start()
+    entries = await first.append(1, 2, 3)
+    with monkeypatch.context() as full:
+        full.setattr(boot_log.BootLog, "_write", refuse)
+        await first.done(entries[:1])
+    if later == "another note":
+        await first.done(entries[1:2])
+    else:
+        await first.spool._write(first.spool.books["boot-1"].log, [(Kind.ACCOUNT, first.spool._account(), b"")])
+    await crash(first)
+    second = await restarted(tmp_path)
+    totals = second.spool.books["boot-1"].account.totals()
+
+    assert 1 not in {entry.envelope.sequence for entry in second.spool.left}
+    assert (totals.decoded, totals.crashed, totals.published + totals.pending) == (3, 0, 3)
+    await second.spool.stop()
+
+
+async def test_notes_have_room_on_a_full_disk(tmp_path, monkeypatch):
+    """A message that was published from memory while the disk was full is known as published after a crash."""
+    desk = Desk(tmp_path)
+    await desk.spool.start()
+    spooled = await desk.append(1)
+    write = boot_log.BootLog._write
+
+    async def full(self, chunk):
+        """Refuse as long as the reserve takes the last room."""
+        if (tmp_path / "reserve").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        await write(self, chunk)
+
+    monkeypatch.setattr(boot_log.BootLog, "_write", full)
+    in_memory = await desk.append(2)
+    await desk.done([*spooled, *in_memory])
+    await crash(desk)
+    monkeypatch.undo()
+    again = await restarted(tmp_path)
+    totals = again.spool.books["boot-1"].account.totals()
+
+    assert in_memory[0].location is None
+    assert (totals.published, totals.pending, totals.crashed) == (2, 0, 0)
+    await again.spool.stop()
+
+
 async def test_a_half_written_piece_is_taken_back(tmp_path):
     """A write that fails in the middle leaves no half record between whole ones."""
     desk = Desk(tmp_path)
@@ -307,7 +379,7 @@ async def test_without_a_folder_nothing_is_written(tmp_path):
 
 
 def test_the_folder_stays_within_its_bound():
-    """Messages may fill the folder but for two files, the first and the last."""
+    """Messages may fill the folder but for two files, the first and the last, and the room for notes."""
     for size in (16 << 20, 1 << 30, 100 << 30):
-        assert bound_bytes(size) + 2 * segment_bytes(size) == size
+        assert bound_bytes(size) + 2 * segment_bytes(size) + RESERVE_BYTES == size
         assert bound_bytes(size) > 0
