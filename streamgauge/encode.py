@@ -87,23 +87,23 @@ class _Builder:
         self._chosen = chosen
         self._count = len(chosen)
         self._present = rows.column("present")[chosen]
+        # In a batch of one class of traffic most columns hold a value in every row or in none: no mask is needed then
+        # (0.6 of 1.3 ms for a batch of 3,300 rows).
+        self._some = int(np.bitwise_or.reduce(self._present)) if len(chosen) else 0
+        self._every = int(np.bitwise_and.reduce(self._present)) if len(chosen) else 0
         self._masks: dict[schema.Present, npt.NDArray[np.bool_]] = {}
 
     def array(self, column: Column) -> pa.Array:
-        mask = self._mask(column)
-        if mask is None:
+        if column.present is None or self._every & column.present:
             return self._filled(column, None)
-        found = int(np.count_nonzero(mask))
-        if found == 0:
+        if not self._some & column.present:
             return _nulls(column.name, self._count)
-        return self._filled(column, None if found == self._count else mask)
+        return self._filled(column, self._mask(column.present))
 
-    def _mask(self, column: Column) -> npt.NDArray[np.bool_] | None:
-        if column.present is None:
-            return None
-        mask = self._masks.get(column.present)
+    def _mask(self, present: schema.Present) -> npt.NDArray[np.bool_]:
+        mask = self._masks.get(present)
         if mask is None:
-            mask = self._masks[column.present] = (self._present & np.uint64(column.present)) != 0
+            mask = self._masks[present] = (self._present & np.uint64(present)) != 0
         return mask
 
     def _filled(self, column: Column, mask: npt.NDArray[np.bool_] | None) -> pa.Array:
