@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 KEY_WORDS: Final = 6
-#: Rows whose entries are fetched before the first of them is worked on: about 240 → 140 ns a row with 65,000 connections.
+#: Rows whose entries are fetched before the first is worked on: about 240 → 140 ns a row with 65,000 connections.
 ROWS_AHEAD: Final = 32
 
 # Columns of ``wide``, behind the key. Pairs are one a direction; all times are ns.
