@@ -60,7 +60,7 @@ class _WholePackageCache(FunctionCache):
         return (*key, self._whole_package)
 
 
-#: Kernels called only by kernels need no way in from Python, which would be a third of the time it takes to compile them.
+#: Kernels that only kernels call need no way in from Python; to compile one takes as long as much of the kernel.
 _INNER_OPTIONS: Final = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
@@ -78,5 +78,5 @@ def inner(function: Kernel) -> Kernel:
 
 
 def hot(function: Kernel) -> Kernel:
-    """Compile a kernel that runs for (nearly) every packet: its body is placed in its caller. Python may call it too."""
+    """Compile a kernel that runs for (nearly) every packet: its body is placed in its caller, if that is a kernel."""
     return numba.njit(forceinline=True, **_OPTIONS)(function)  # type: ignore[no-any-return]

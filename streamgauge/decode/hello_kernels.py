@@ -227,7 +227,7 @@ def read_server_hello(data, at, end, rows, row, words):
     while at + 4 <= stop:
         kind, body = load16(data, at), at + 4
         at = body + load16(data, at + 2)
-        if kind == VERSIONS and body + 2 <= stop:
+        if kind == VERSIONS and body + 2 <= min(stop, at):
             version = load16(data, body)
         elif kind == ALPN and present & HAS_ALPN == 0:
             present |= read_protocols(data, body, min(stop, at), rows, row, words)
