@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
+
+GO_PATH = f"{os.environ.get('PATH', '')}:/usr/local/go/bin"
 
 FIELDS = [
     "frame.time_epoch", "frame.len", "frame.cap_len", "eth.src", "eth.dst", "eth.type", "vlan.id", "ip.version",
@@ -101,7 +104,7 @@ for packet in PcapReader(sys.argv[1]):
 """
 
 
-def contestants(traces):
+def contestants(traces, go):
     """Return ``{name: (command, packets, what it does)}``; ``traces`` maps a packet count to a file."""
     full, middle, small = sorted(traces, reverse=True)
     fields = [part for field in FIELDS for part in ("-e", field)]
@@ -123,10 +126,36 @@ def contestants(traces):
             full,
             "flow table, no application",
         ),
+        "gopacket": ([go or "gopacket", traces[full]], full, "DecodingLayerParser, columns not kept, without start-up"),
         "tcpdump -w": (["tcpdump", "-r", traces[full], "-w", "/dev/null"], full, "copies packets, reads no header"),
         "dpkt": ([sys.executable, "-c", DPKT, traces[middle]], middle, "addresses, ports, DNS names"),
         "scapy": ([sys.executable, "-c", SCAPY, traces[small]], small, "addresses, ports, DNS names"),
     }  # fmt: skip
+
+
+def gopacket(folder):
+    """Build the Go program beside this file; None where there is no Go."""
+    if shutil.which("go", path=GO_PATH) is None:
+        return None
+    program = str(Path(folder, "gopacket"))
+    command = ["go", "build", "-o", program, "."]
+    built = subprocess.run(command, cwd=HERE / "gopacket", env=os.environ | {"PATH": GO_PATH}, check=False)
+    return program if built.returncode == 0 else None
+
+
+def loop(capture, path, packets):
+    """Repeat a classic pcap file until it holds so many packets; return how many it has."""
+    content = Path(capture).read_bytes()
+    at, count = 24, 0
+    order = {b"\xd4\xc3\xb2\xa1": "little", b"\xa1\xb2\xc3\xd4": "big"}[content[:4]]
+    while at + 16 <= len(content):
+        at += 16 + int.from_bytes(content[at + 8 : at + 12], order)
+        count += at <= len(content)
+    times = -(-packets // count)
+    with Path(path).open("wb") as file:
+        file.write(content[:24])
+        file.writelines(content[24:] for _ in range(times))
+    return count * times
 
 
 def run(name, command, packets, core):
@@ -152,16 +181,22 @@ def main():
     )
     parser.add_argument("--only", nargs="*", help="names of contestants; default: all")
     parser.add_argument("--json", type=Path, help="also write the medians here")
+    parser.add_argument("--capture", type=Path, help="loop this pcap file instead of making a trace")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         traces = {}
         for count in arguments.packets:
-            traces[count] = str(Path(folder, f"{count}.pcap"))
-            subprocess.run([sys.executable, HERE / "trace.py", traces[count], "--packets", str(count)], check=True)
+            path = str(Path(folder, f"{count}.pcap"))
+            if arguments.capture:
+                traces[loop(arguments.capture, path, count)] = path
+            else:
+                subprocess.run([sys.executable, HERE / "trace.py", path, "--packets", str(count)], check=True)
+                traces[count] = path
+        go = gopacket(folder)
         chosen = {
             name: entry
-            for name, entry in contestants(traces).items()
-            if not arguments.only or name in (*arguments.only, "streamgauge")
+            for name, entry in contestants(traces, go).items()
+            if (not arguments.only or name in (*arguments.only, "streamgauge")) and (go or name != "gopacket")
         }
         rates = {name: [] for name in chosen}
         for number in range(-1, arguments.rounds):  # the first round warms caches and does not count
