@@ -9,6 +9,7 @@
   * BusError                 NATS is away, refuses, or lacks a stream               exit 1
   * StoreError               object storage is away or refuses                      exit 1
     * StoreAwayError         it does not answer now; the same call may succeed later
+    * StoreDeniedError       the access key is not allowed to
     * StoreConflictError     the key exists already and the call was to create it
 """
 
@@ -54,6 +55,10 @@ class StoreError(StreamgaugeError):
 
 class StoreAwayError(StoreError):
     """Object storage does not answer, or is overloaded: worth another try."""
+
+
+class StoreDeniedError(StoreError):
+    """The access key is not allowed to do this."""
 
 
 class StoreConflictError(StoreError):

@@ -1,7 +1,8 @@
 """What the bucket does by itself: expiry, leftovers of uploads, versions, object lock; and encryption of what we send.
 
-Only our own lifecycle rules are touched (names that begin with ``streamgauge-``). A server that lacks what the settings
-ask for is a fault at the start: whoever asks for protection must not run without.
+Set by ``streamgauge bootstrap``, and by the backup where its key may. Only our own lifecycle rules are touched (names
+that begin with ``streamgauge-``). A server that lacks what the settings ask for is a fault at the start: whoever asks
+for protection must not run without.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from minio.sse import SseKMS, SseS3
 from minio.versioningconfig import VersioningConfig
 
 from streamgauge import objects
-from streamgauge.errors import ConfigurationError, StoreAwayError, StoreError
+from streamgauge.errors import ConfigurationError, StoreAwayError, StoreDeniedError, StoreError
 from streamgauge.logs import get
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from streamgauge.settings import BackupSettings
     from streamgauge.store import Store
 
-_log = get("retention")
+_log = get("protection")
 
 _OWN: Final = "streamgauge-"
 #: Days after which parts of an upload that was never completed are removed.
@@ -83,10 +84,12 @@ async def _set(store: Store, what: str, without: str, work: Callable[[], None]) 
         await store.run(f"set {what} of bucket {store.bucket}", work)
     except StoreAwayError:
         raise
+    except StoreDeniedError as error:
+        # The writer's key may be kept from it on purpose: who may not set a lifecycle cannot shorten it either.
+        _log.warning(f"{what} is left to `streamgauge bootstrap`", reason=str(error))
     except StoreError as error:
         raise ConfigurationError(
-            f"{error}; if the server has no {what} or this key may not set it: set it up by other means, and "
-            f"STREAMGAUGE_BACKUP_{without}"
+            f"{error}; if the server has no {what}, set it up by other means, and STREAMGAUGE_BACKUP_{without}"
         ) from error
 
 

@@ -23,7 +23,7 @@ import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
 
-from streamgauge.errors import ConfigurationError, StoreAwayError, StoreConflictError, StoreError
+from streamgauge.errors import ConfigurationError, StoreAwayError, StoreConflictError, StoreDeniedError, StoreError
 from streamgauge.logs import get
 
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ class Store:
                 "correct STREAMGAUGE_S3_ACCESS_KEY and STREAMGAUGE_S3_SECRET_KEY"
             )
         if code == "AccessDenied":
-            return StoreError(
+            return StoreDeniedError(
                 f"cannot {attempt}: access key {self._settings.access_key} may not; check STREAMGAUGE_S3_ACCESS_KEY, "
                 "STREAMGAUGE_S3_SECRET_KEY and the policy of the key"
             )

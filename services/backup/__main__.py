@@ -6,10 +6,9 @@ import argparse
 import sys
 from functools import partial
 
-from services.backup import retention
 from services.backup.metrics import BackupMetrics
 from services.backup.service import Backup
-from streamgauge import lifecycle, logs, settings
+from streamgauge import lifecycle, logs, protection, settings
 from streamgauge.bus import Bus
 from streamgauge.errors import StreamgaugeError
 from streamgauge.http import HttpServer
@@ -24,7 +23,7 @@ async def serve(configuration: Settings) -> None:
     own = configuration.section(BackupSettings)
     nats = configuration.section(NatsSettings)
     bus = Bus(nats, "backup")
-    headers = retention.encryption_headers(own)
+    headers = protection.encryption_headers(own)
     store = Store(configuration.section(S3Settings), headers=headers, lock=own.lock_days > 0)
     backup = Backup(bus, store, own, nats, metrics, failure)
     http = HttpServer(own, metrics.page, failure, ready=backup.ready)

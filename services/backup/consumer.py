@@ -17,6 +17,7 @@ import orjson
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, NotFoundError
 
+from streamgauge import objects
 from streamgauge.errors import BusError
 from streamgauge.logs import get
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
+    from nats.js.api import StreamInfo
 
     from streamgauge.bus import Bus
 
@@ -32,9 +34,9 @@ _log = get("consumer")
 
 #: Unacknowledged messages JetStream hands out at the most.
 MAX_ACK_PENDING: Final = 65_536
-#: Bounds of one pull request: what may arrive beyond what the lane asked for last.
+#: Bounds of one pull request: what may arrive beyond what the lane takes now.
 REQUEST_MESSAGES: Final = 512
-REQUEST_BYTES: Final = 8 << 20
+REQUEST_BYTES: Final = 2 << 20
 #: Seconds a pull request stays open, and between signs of life of the server while nothing arrives.
 _EXPIRES: Final = 30.0
 _HEARTBEAT: Final = 2.0
@@ -64,12 +66,19 @@ class LostError(Exception):
     """Messages or the consumer got lost: ``open`` it again behind what is stored."""
 
 
+class StreamChangedError(BusError):
+    """The stream is not the one whose sequences the objects name: going on would leave messages out."""
+
+
 class Consumer:
     """A durable pull consumer with explicit acknowledgement; owned by one lane, for as long as the lane runs."""
 
-    def __init__(self, bus: Bus, *, stream: str, name: str, subject: str, ack_wait: float, timeout: float) -> None:
+    def __init__(
+        self, bus: Bus, *, stream: str, incarnation: str, name: str, subject: str, ack_wait: float, timeout: float
+    ) -> None:
         self._bus = bus
         self._stream = stream
+        self._incarnation = incarnation
         self._subject = subject
         self._ack_wait = ack_wait  # seconds
         self._timeout = timeout  # seconds
@@ -77,6 +86,7 @@ class Consumer:
         self._inbox = ""
         self._request = 0
         self._credit = 0
+        self._bytes = REQUEST_BYTES
         self._last_sign = 0.0
         self._delivered = 0
         self._disconnects = 0
@@ -90,6 +100,7 @@ class Consumer:
         The position is ours to say, not the consumer's: storage knows what is stored.
 
         Raises:
+            StreamChangedError: the stream was created anew, or went back in time.
             BusError: NATS is away, or refuses.
 
         """
@@ -108,6 +119,7 @@ class Consumer:
             filter_subject=self._subject,
         )
         try:
+            self._check(await jetstream.stream_info(self._stream), after)
             with contextlib.suppress(NotFoundError):
                 await jetstream.delete_consumer(self._stream, self.name)
             info = await jetstream.add_consumer(self._stream, config)
@@ -118,6 +130,19 @@ class Consumer:
         self.pending = info.num_pending or 0
         self._delivered = self._credit = 0
         self._disconnects = self._bus.disconnects
+
+    def _check(self, info: StreamInfo, after: int) -> None:
+        assert info.created is not None
+        if objects.incarnation(info.created) != self._incarnation:
+            raise StreamChangedError(
+                f"stream {self._stream} was deleted and created again while it was read; start the backup again"
+            )
+        if info.state.last_seq < after:
+            raise StreamChangedError(
+                f"stream {self._stream} ends at {info.state.last_seq}, but {after} is stored: it lost messages "
+                "it had acknowledged (power failure without `sync_interval: always`). New messages would be taken for "
+                "stored ones; delete the stream, and collectors publish again what they have"
+            )
 
     async def close(self) -> None:
         """Stop listening; the durable consumer stays."""
@@ -182,8 +207,7 @@ class Consumer:
         self._request += 1
         body = {
             "batch": REQUEST_MESSAGES,
-            # A message that does not fit into a whole request would never come.
-            "max_bytes": max(REQUEST_BYTES, 2 * self._bus.client.max_payload),
+            "max_bytes": self._bytes,
             "expires": int(_EXPIRES * _NANOSECONDS),
             "idle_heartbeat": int(_HEARTBEAT * _NANOSECONDS),
         }
@@ -210,9 +234,17 @@ class Consumer:
             return True
         description = headers.get("Description", "")
         if status in ("404", "408") or description.startswith(("Message Size Exceeds", "Batch Completed")):
+            self._fit(description)
             self._credit = 0  # expired, or full by bytes or messages: ask again
             return True
         raise LostError(f"{status} {description}".strip())
+
+    def _fit(self, description: str) -> None:
+        """Ask for more bytes next time if not even the first message fitted into this request."""
+        if description.startswith("Message Size Exceeds") and self._credit == REQUEST_MESSAGES:
+            self._bytes *= 2
+        else:
+            self._bytes = REQUEST_BYTES
 
     def _delivery(self, message: Msg) -> Delivery:
         self._credit -= 1

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from services.backup import recovery
-from services.backup.consumer import Delivery, LostError
+from services.backup.consumer import Delivery, LostError, StreamChangedError
 from services.backup.lease import HeldError
 from streamgauge.errors import BusError
 from streamgauge.lifecycle import Failure, cancel, spawn
@@ -201,6 +201,8 @@ class Lane:
             await self._parts.lease.check()
             try:
                 await self._consumer.open(self._intake.committed)
+            except StreamChangedError:
+                raise
             except BusError as error:
                 self._sampled.warning("cannot read", lane=self.name, reason=str(error))
                 await self._pause(_REOPEN_PAUSE)

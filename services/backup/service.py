@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import nats.errors
 from nats.js.errors import APIError
 
-from services.backup import recovery, retention
+from services.backup import recovery
 from services.backup.consumer import MAX_ACK_PENDING, Consumer
 from services.backup.intake import Intake
 from services.backup.lane import Lane, Parts
@@ -18,7 +18,7 @@ from services.backup.lease import Lease
 from services.backup.memory import Memory
 from services.backup.rotation import Rotation
 from services.backup.writer import Place, Writer
-from streamgauge import drill, objects, subjects
+from streamgauge import drill, objects, protection, subjects
 from streamgauge.bus import shard_count
 from streamgauge.errors import ConfigurationError
 from streamgauge.leases import bucket_name, lane_name
@@ -90,7 +90,7 @@ class Backup:
         info = await self._bus.ensure_stream()
         routes = list(self._routes(info))
         self._check(info)
-        await retention.protect(self._store, self._settings)
+        await protection.protect(self._store, self._settings)
         catalogue = recovery.Catalogue(self._store)
         encoders = asyncio.Semaphore(self._settings.encoders)
         rotation = self._rotation()
@@ -163,7 +163,7 @@ class Backup:
         return Parts(
             place=place,
             lease=lease,
-            consumer=self._consumer(route),
+            consumer=self._consumer(route, place.incarnation),
             intake=Intake(route.kind, keep=int(self._settings.dedupe_hours * 3600 * 10**9)),
             rotation=rotation,
             memory=self._memory,
@@ -199,10 +199,11 @@ class Backup:
             max_messages=MAX_ACK_PENDING // 4,
         )
 
-    def _consumer(self, route: Route) -> Consumer:
+    def _consumer(self, route: Route, incarnation: str) -> Consumer:
         return Consumer(
             self._bus,
             stream=self._nats.stream,
+            incarnation=incarnation,
             name=f"backup-{route.name}",
             subject=route.subject,
             ack_wait=max(self._settings.ack_wait, 2 * self._settings.rotate_seconds),

@@ -7,7 +7,7 @@ from minio.commonconfig import ENABLED, Filter
 from minio.error import S3Error
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
-from services.backup import retention
+from streamgauge import protection
 from streamgauge.errors import ConfigurationError
 from streamgauge.settings import BackupSettings
 from streamgauge.store import Store
@@ -21,10 +21,10 @@ async def _open_store(s3_settings):
 
     async def start(**settings):
         own = BackupSettings.model_validate(settings)
-        headers = retention.encryption_headers(own)
+        headers = protection.encryption_headers(own)
         stores.append(Store(s3_settings, headers=headers, lock=own.lock_days > 0))
         await stores[-1].start()
-        await retention.protect(stores[-1], own)
+        await protection.protect(stores[-1], own)
         return stores[-1]
 
     yield start
@@ -90,6 +90,17 @@ async def test_a_server_without_it(open_store, monkeypatch):
     with pytest.raises(ConfigurationError, match=r"NotImplemented.*STREAMGAUGE_BACKUP_LOCK_DAYS=0") as error:
         await open_store(lock_days=2)
     assert "\n" not in str(error.value)
+
+
+async def test_a_key_that_may_not(open_store, monkeypatch):
+    """A writer's key that may not set a lifecycle leaves it to `streamgauge bootstrap`, and runs."""
+
+    def refuse(*_args, **_options):
+        raise S3Error(None, "AccessDenied", "not you", "/", "1", "1")
+
+    monkeypatch.setattr("minio.Minio.get_bucket_lifecycle", refuse)
+
+    assert await open_store(retention_days=9)
 
 
 async def test_nobody_asked_for_it(open_store, monkeypatch):
