@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import shlex
 import shutil
 import sys
 import tempfile
@@ -38,7 +39,9 @@ def main() -> int:
     # Connections of the run itself break as well, and say so.
     logs.set_up(LogSettings(level="error", format="console"), service="chaos")
     seed = random.SystemRandom().getrandbits(31) if options.seed is None else options.seed
-    say(f"seed {seed}, {options.faults} faults; to repeat: make chaos SEED={seed} FAULTS={options.faults}")
+    others = shlex.join(without(sys.argv[1:], "--seed", "--faults"))
+    repeat = f"make chaos SEED={seed} FAULTS={options.faults}" + (f" ARGS={shlex.quote(others)}" if others else "")
+    say(f"seed {seed}, {options.faults} faults; to repeat: {repeat}")
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     good = False
     try:
@@ -60,6 +63,12 @@ def main() -> int:
     if not good:
         say(f"FAILED with seed {seed}; logs and data are in {folder}")
     return 0 if good else 1
+
+
+def without(arguments: list[str], *options: str) -> list[str]:
+    """Return arguments without these options and their values."""
+    pairs = zip(arguments[::2], arguments[1::2], strict=False)
+    return [part for name, value in pairs if name not in options for part in (name, value)]
 
 
 def chosen(kinds: list[str], only: list[str]) -> list[str]:
