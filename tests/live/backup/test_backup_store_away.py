@@ -1,0 +1,82 @@
+"""The storage goes and comes: nothing is lost, nothing is acknowledged before it is stored, memory stays bounded."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamgauge.embedded import S3Server
+from streamgauge.settings import NatsSettings, S3Settings
+from tests.support.backup import Running
+from tests.support.summaries import publish
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.live
+
+MIB = 1 << 20
+
+
+@pytest.fixture(name="own_s3")
+def _own_s3(scratch):
+    """Return an S3 server that a test may stop and start."""
+    with S3Server(scratch) as server:
+        yield server
+
+
+@pytest.fixture(name="running")
+async def _running(nats_server, own_s3):
+    nats = NatsSettings(url=nats_server.url, max_bytes=256 * MIB)
+    s3 = S3Settings.model_validate(
+        {
+            "endpoint": own_s3.endpoint,
+            "secure": False,
+            "access_key": own_s3.access_key,
+            "secret_key": own_s3.secret_key,
+            "timeout": 2.0,
+        }
+    )
+    one = await Running(nats, s3, pending_bytes=MIB).start()
+    yield one
+    if own_s3.process.poll() is not None:
+        own_s3.start()
+    await one.stop()
+
+
+async def pending(running):
+    info = await running.bus.jetstream.consumer_info("TRAFFIC", "backup-shard-03")
+    return info.num_pending, info.num_ack_pending, info.ack_floor.stream_seq
+
+
+async def test_away_and_back(running, own_s3):
+    """While it is away nothing is acknowledged, the page says why, and what is held is bounded; then all is stored."""
+    await publish(running.bus.jetstream, 1, rows=1000)
+    await running.all_stored(1000)
+    own_s3.kill()
+    for sequence in range(2, 302):
+        await publish(running.bus.jetstream, sequence, rows=1000)
+    await eventually(lambda: running.metrics.retries.get() >= 2)
+    waiting, unacknowledged, floor = await pending(running)
+    running.metrics.page.render()
+
+    assert running.metrics.held.get() <= MIB + 2 * MIB + MIB
+    assert running.metrics.oldest.get() > 0
+    assert (floor, waiting > 0, unacknowledged > 0) == (1, True, True)
+    assert "does not answer" in running.backup.ready()
+
+    own_s3.start()
+    await running.all_stored(301_000, within=60)
+    assert running.failure.error is None
+
+    async def acknowledged():
+        return (await pending(running))[:2] == (0, 0)
+
+    await eventually(acknowledged)
+    assert running.backup.ready() is None
+
+
+async def test_a_message_larger_than_a_request(running):
+    """A batch that is larger than the bytes of one pull request comes nevertheless."""
+    await publish(running.bus.jetstream, 1, rows=120_000)
+    await publish(running.bus.jetstream, 2, rows=10)
+
+    await running.all_stored(120_010)
+    assert running.metrics.reopened.get() == 0
