@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
@@ -235,7 +236,8 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, APIError):
         return str(error.description)
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+        # asyncio puts the address in front of the system's words, uvloop does not; resolvers count from -1 down.
+        return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
     # nats-py writes "nats: 'Authorization Violation'".
     return str(error).removeprefix("nats: ").strip("'") or type(error).__name__
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from streamgauge.demo.view import View
 
 _SAMPLE_INTERVAL: Final = 1.0  # seconds
+_TELL_AFTER: Final = 10.0  # seconds between two words about a start that takes long
 #: Seconds without any progress after which the end does not wait for the rest.
 _PATIENCE: Final = 30.0
 
@@ -98,7 +99,7 @@ class Demo:
         )
         self._live = chosen.live
         self._view.say(f"{chosen.words}; starting NATS, S3 storage, collector, backup and exporter")
-        await self._unless_interrupted(stand.start(chosen.settings))
+        await self._unless_interrupted(self._started(chosen.settings))
         if chosen.makes_traffic and options.rate > 0:
             stand.start_traffic(options.rate)
             self._view.say(
@@ -107,6 +108,17 @@ class Demo:
         else:
             self._view.say("everything runs")
         return settings.load(("nats", "s3"), {**stand.bus, **stand.storage})
+
+    async def _started(self, collector: dict[str, str]) -> None:
+        """Start everything, and say what it waits for when that takes long."""
+        starting = asyncio.ensure_future(self._stand.start(collector))
+        try:
+            while not (await asyncio.wait({starting}, timeout=_TELL_AFTER))[0]:
+                waiting = [name for name, service in self._stand.services.items() if not service.is_ready]
+                self._view.say(f"waiting for {', '.join(waiting)}; the first start on a machine compiles the kernels")
+            await starting
+        finally:
+            starting.cancel()
 
     async def _unless_interrupted(self, work: Coroutine[None, None, None]) -> None:
         starting = asyncio.ensure_future(work)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CHECKOUT: Final = Path(__file__).parents[2]
 
 #: Seconds until a service answers; on a fresh machine it compiles its kernels first.
-START_TIMEOUT: Final = 120.0
+START_TIMEOUT: Final = 180.0
 #: Seconds a service may take to finish the work in hand.
 STOP_TIMEOUT: Final = 40.0
 _POLL: Final = 0.05  # seconds
@@ -50,6 +50,8 @@ class ServiceProcess:
         self.log = folder / f"{name}.log"
         self._environment = dict(environment) | {f"STREAMGAUGE_{name.upper()}_PORT": str(port)}
         self.process: subprocess.Popen[bytes] | None = None
+        #: Whether it was ready once.
+        self.is_ready = False
         self._output: IO[bytes] | None = None
 
     def configure(self, settings: Mapping[str, str]) -> None:
@@ -94,6 +96,7 @@ class ServiceProcess:
                 reason = str(error)
                 await asyncio.sleep(_POLL)
             else:
+                self.is_ready = True
                 return
         if self.running:
             raise StreamgaugeError(f"the {self.name} is not ready after {START_TIMEOUT:.0f} s: {reason}")

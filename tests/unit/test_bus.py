@@ -110,7 +110,7 @@ async def test_no_server() -> None:
     """A refused connection is told as such, with the settings to correct."""
     (port,) = free_ports(1)
     with pytest.raises(
-        BusError, match=r"cannot reach NATS at nats://127.0.0.1:\d+: Connect call failed.*STREAMGAUGE_NATS_URL"
+        BusError, match=r"cannot reach NATS at nats://127.0.0.1:\d+: Connection refused.*STREAMGAUGE_NATS_URL"
     ):
         await Bus(NatsSettings(url=f"nats://127.0.0.1:{port}", connect_timeout=0.5), "test").start()
 

@@ -92,7 +92,7 @@ def test_bootstrap_creates_what_is_missing(
 @pytest.mark.parametrize(
     ("name", "value", "status", "words"),
     [
-        ("NATS_URL", "nats://127.0.0.1:9", 1, "cannot reach NATS at nats://127.0.0.1:9: Connect call failed"),
+        ("NATS_URL", "nats://127.0.0.1:9", 1, "cannot reach NATS at nats://127.0.0.1:9: Connection refused"),
         ("S3_SECRET_KEY", "wrong-wrong-wrong", 1, "STREAMGAUGE_S3_ACCESS_KEY, STREAMGAUGE_S3_SECRET_KEY"),
         ("S3_ACCESS_KEY", "nobody", 1, "access key nobody may not"),
         ("S3_ENDPOINT", "127.0.0.1:9", 1, "127.0.0.1:9 does not answer as S3 does"),
