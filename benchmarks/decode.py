@@ -126,7 +126,7 @@ def contestants(traces, go):
             full,
             "flow table, no application",
         ),
-        "gopacket": ([go or "gopacket", traces[full]], full, "DecodingLayerParser, columns not kept, without start-up"),
+        "gopacket": ([go or "gopacket", traces[full]], full, "DecodingLayerParser, columns not kept, with start-up"),
         "tcpdump -w": (["tcpdump", "-r", traces[full], "-w", "/dev/null"], full, "copies packets, reads no header"),
         "dpkt": ([sys.executable, "-c", DPKT, traces[middle]], middle, "addresses, ports, DNS names"),
         "scapy": ([sys.executable, "-c", SCAPY, traces[small]], small, "addresses, ports, DNS names"),
