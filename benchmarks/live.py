@@ -180,10 +180,10 @@ def collector(folder, trace, arguments):
     from streamgauge.embedded import NatsServer
 
     with NatsServer(folder) as server:
-        return _collector(folder, trace, arguments, server.url)
+        return run_collector(folder, trace, arguments, server.url)
 
 
-def _collector(folder, trace, arguments, url):
+def run_collector(folder, trace, arguments, url):
     settings = {
         "STREAMGAUGE_NATS_URL": url,
         "STREAMGAUGE_COLLECTOR_INTERFACE": HERE_END,
@@ -240,7 +240,6 @@ def program(command, stop_signal=signal.SIGINT, ready="listening"):
     """Return a receiver that is a program of others."""
 
     def run(folder, trace, arguments):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         with (folder / "program.log").open("w+b") as log:
             process = start(command, log)
             wait_for(log, ready)
@@ -251,7 +250,6 @@ def program(command, stop_signal=signal.SIGINT, ready="listening"):
             process.wait(60)
             words = Path(log.name).read_text()
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        del before
         counts = {
             name: int(number) for number, name in re.findall(r"(\d+) packets (captured|dropped by kernel)", words)
         }
@@ -276,12 +274,11 @@ def contestants(arguments):
             ready="softflowd",
         ),
     }
-    chosen = arguments.only or every
+    ours = ("ring and decode", "collector")
     return {
         name: run
         for name, run in every.items()
-        if name in chosen
-        and (callable(run) and (name in ("ring and decode", "collector") or shutil.which(name.split()[0])))
+        if name in (arguments.only or every) and (name in ours or shutil.which(name.split()[0]))
     }
 
 
