@@ -39,8 +39,9 @@ def main() -> int:
     # Connections of the run itself break as well, and say so.
     logs.set_up(LogSettings(level="error", format="console"), service="chaos")
     seed = random.SystemRandom().getrandbits(31) if options.seed is None else options.seed
-    others = shlex.join(without(sys.argv[1:], "--seed", "--faults"))
-    repeat = f"make chaos SEED={seed} FAULTS={options.faults}" + (f" ARGS={shlex.quote(others)}" if others else "")
+    others = shlex.join(part for text in options.only for part in ("--only", text))
+    others += f" --nodes {options.nodes} --rate {options.rate}"
+    repeat = f"make chaos SEED={seed} FAULTS={options.faults}" + f" ARGS={shlex.quote(others.strip())}"
     say(f"seed {seed}, {options.faults} faults; to repeat: {repeat}")
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     good = False
@@ -63,12 +64,6 @@ def main() -> int:
     if not good:
         say(f"FAILED with seed {seed}; logs and data are in {folder}")
     return 0 if good else 1
-
-
-def without(arguments: list[str], *options: str) -> list[str]:
-    """Return arguments without these options and their values."""
-    pairs = zip(arguments[::2], arguments[1::2], strict=False)
-    return [part for name, value in pairs if name not in options for part in (name, value)]
 
 
 def chosen(kinds: list[str], only: list[str]) -> list[str]:

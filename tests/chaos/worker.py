@@ -89,7 +89,8 @@ class Worker:
         """Wait until the process has ended, without another start; return its status."""
         self._ending.set()
         if self._task is not None:
-            await self._task
+            # Not awaited itself: a deadline of the caller would cancel it, and the process go on without an owner.
+            await asyncio.wait([self._task])
         return 0 if self._process is None else self._process.returncode or 0
 
     async def abandon(self) -> None:
