@@ -106,8 +106,9 @@ class _Columns:
     """The columns of all batches, joined when they are asked for."""
 
     def __init__(self, decoded: Decoded) -> None:
-        self._batches = [batch for _, batch in decoded.batches]
-        self._rows = sum(len(batch) for batch in self._batches)
+        batches = [batch.replace_schema_metadata(None) for _, batch in decoded.batches]
+        self._table = pa.Table.from_batches(batches, schema.arrow_schema())
+        self._rows = len(self._table)
         self._joined: dict[str, pa.Array] = {}
 
     def take(self, name: str) -> pa.Array:
@@ -122,13 +123,13 @@ class _Columns:
         return self._joined[name]
 
     def _join(self, column: schema.Column) -> pa.Array:
-        chunks = [batch.column(column.name) for batch in self._batches]
+        chunked = self._table.column(column.name)
         at_rest = _TEXT if column.kind in (Kind.IP, Kind.MAC) else column.arrow_type
-        if all(chunk.null_count == len(chunk) for chunk in chunks):
+        if chunked.null_count == self._rows:
             return pa.nulls(self._rows, at_rest)
         if column.kind is Kind.WORD:
-            return pa.chunked_array(chunks).unify_dictionaries().combine_chunks()
-        values = pa.concat_arrays(chunks)
+            chunked = chunked.unify_dictionaries()
+        values = chunked.combine_chunks()
         if column.kind is Kind.IP:
             return text.addresses(values, self._column("ip_version"))
         return text.hardware_addresses(values) if column.kind is Kind.MAC else values
