@@ -27,6 +27,8 @@ class Options:
     #: Fill the columns that several packets together tell.
     health: bool = True
     community_id: bool = False
+    #: Add a row for each DNS query that nobody answered.
+    unanswered: bool = False
 
     def flow_table(self) -> "FlowTable":
         """Return what sees the packets of one file together."""
@@ -61,10 +63,11 @@ def decode(
     community_id: Annotated[
         bool, typer.Option("--community-id", help="Fill the column community_id (Community ID v1).")
     ] = False,
+    unanswered: Annotated[
+        bool, typer.Option("--unanswered", help="One more row, without packets, for a DNS query unanswered for 5 s.")
+    ] = False,
 ) -> int:
     """Decode capture files: one row a packet, in capture order.
-
-    A DNS query without a response within 5 s gives one more row, with dns_unanswered, no packets and no bytes.
 
     A damaged packet is a row with a decode_status. A damaged file gives the rows before the damage, then exit status 1.
 
@@ -83,7 +86,9 @@ def decode(
     names = chosen_columns(columns)
     faults: list[CaptureFileError] = []
     with open_writer(form.value, output, names) as writer:
-        options = Options(decapsulate=not no_decapsulate, health=not no_health, community_id=community_id)
+        options = Options(
+            decapsulate=not no_decapsulate, health=not no_health, community_id=community_id, unanswered=unanswered
+        )
         _decode_all(files, writer, faults, limit=limit, options=options)
     for fault in faults[:-1]:
         print(f"streamgauge: {fault}", file=sys.stderr)
@@ -142,6 +147,9 @@ def batches(file: str, options: "Options | None" = None) -> Iterator["pa.RecordB
                 yield to_arrow(rows, origin)
                 rows.clear()
                 reported = table.report(rows)
+                if not options.unanswered:
+                    rows.clear()
+                    reported = 0
         if reported:
             yield to_arrow(rows, origin)
 

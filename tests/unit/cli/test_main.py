@@ -64,7 +64,7 @@ def test_version(run: Run) -> None:
     [
         (("nonsense",), "streamgauge: No such command 'nonsense'; see `streamgauge --help`\n"),
         (("--nonsense",), "streamgauge: No such option: --nonsense; see `streamgauge --help`\n"),
-        (("decode", "--nonsense", "x"), "streamgauge: No such option: --nonsense; see `streamgauge decode --help`\n"),
+        (("decode", "--zzz", "x"), "streamgauge: No such option: --zzz; see `streamgauge decode --help`\n"),
         (("decode",), "streamgauge: Missing argument 'FILE...'; see `streamgauge decode --help`\n"),
         (
             ("decode", "--format", "xml", "x"),
