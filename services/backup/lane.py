@@ -162,9 +162,11 @@ class Lane:
         else:
             age = time.monotonic() - intake.open.opened
             wait = min(_PULL_WAIT, rotation.wait(messages=len(intake.open.replies), age=age))
+            known: list[str] = []
             for delivery in await self._consumer.pull(wait):
-                await self._take(delivery)
+                known += await self._take(delivery)
                 await self._close_if_due()
+            await self._consumer.acknowledge(known)
         await self._close_if_due()
 
     async def _close_if_due(self) -> None:
@@ -184,16 +186,16 @@ class Lane:
         if due:
             await self._close()
 
-    async def _take(self, delivery: Delivery) -> None:
+    async def _take(self, delivery: Delivery) -> list[str]:
+        """Take a message in; return where to acknowledge it if it is stored already."""
         if self._intake.exceeds(delivery):
             await self._close()
         before = self._intake.redelivered
         known = self._intake.take(delivery, time.monotonic())
         self._metrics.redelivered.add(self._intake.redelivered - before)
-        if known is not None:
-            await self._consumer.acknowledge([known])
         if self._intake.complete:
             await self._close()
+        return [] if known is None else [known]
 
     async def _reopen(self) -> None:
         self._metrics.reopened.add(1)
