@@ -16,7 +16,7 @@ from streamgauge.errors import StreamgaugeError
 from streamgauge.lifecycle import Failure, cancel, spawn
 from tests.chaos import evidence, oracle
 from tests.chaos.faults import KINDS, NEED_SMALL_DISKS, Context
-from tests.chaos.stand import Options, Stand
+from tests.chaos.stand import SHARDS, Options, Stand
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -93,7 +93,11 @@ async def run(
     stand = Stand(folder, options)
     try:
         await stand.start()
-        await until(lambda: is_publishing(stand), _START_TIMEOUT, "batches of every node in the stream")
+        await until(
+            lambda: is_publishing(stand),
+            _START_TIMEOUT,
+            "batches of every node in the stream, and a backup that reads them",
+        )
         injected = await _inject(stand, faults(stand), tell)
         tell("no more faults; draining")
         await _drain(stand)
@@ -165,12 +169,13 @@ async def _drain(stand: Stand) -> None:
 
 
 async def is_publishing(stand: Stand) -> bool:
-    """Return whether every node has a batch in the stream."""
+    """Return whether every node has a batch in the stream, and somebody reads each shard."""
     bus = Bus(stand.nats_settings, "chaos")
     try:
         await bus.start()
         info = await bus.jetstream.stream_info(stand.nats_settings.stream, subjects_filter="traffic.>")
-        return len(info.state.subjects or {}) >= stand.options.nodes
+        consumers = await bus.jetstream.consumers_info(stand.nats_settings.stream)
+        return len(info.state.subjects or {}) >= stand.options.nodes and len(consumers) >= SHARDS
     except (NatsError, StreamgaugeError, TimeoutError):
         return False
     finally:
