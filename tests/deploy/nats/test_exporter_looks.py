@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from services.backup.consumer import Consumer
 from services.exporter.hops import Hops
-from streamgauge import subjects
+from streamgauge import objects, subjects
 from streamgauge.bus import Bus
 from streamgauge.lifecycle import Failure
 from streamgauge.settings import ExporterSettings
@@ -25,9 +25,12 @@ async def test_the_exporter_sees_the_stream_and_what_the_backup_has_not_stored(s
             buses[user] = Bus(stand.settings(user), user)
             await buses[user].start()
             stack.push_async_callback(buses[user].stop)
+        info = await buses["backup"].ensure_stream()
+        assert info.created is not None
         consumer = Consumer(
             buses["backup"],
             stream="TRAFFIC",
+            incarnation=objects.incarnation(info.created),
             name="backup-ledger",
             subject=f"{subjects.LEDGER}.*",
             ack_wait=5.0,

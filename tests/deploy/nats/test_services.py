@@ -10,7 +10,7 @@ import pytest
 from services.backup.consumer import Consumer
 from services.backup.lease import HeldError, Lease
 from services.exporter.puller import Puller
-from streamgauge import subjects
+from streamgauge import objects, subjects
 from streamgauge.bus import Bus
 from streamgauge.errors import BusError
 from tests.support.waiting import eventually
@@ -52,7 +52,13 @@ async def test_the_backup_takes_a_lane_reads_and_acknowledges(stand: Stand, publ
         lease = Lease(bus, stream="TRAFFIC", lane="ledger", incarnation=str(info.created), replicas=1)
         await lease.take()
         consumer = Consumer(
-            bus, stream="TRAFFIC", name="backup-ledger", subject=f"{subjects.LEDGER}.*", ack_wait=5.0, timeout=5.0
+            bus,
+            stream="TRAFFIC",
+            incarnation=objects.incarnation(info.created),
+            name="backup-ledger",
+            subject=f"{subjects.LEDGER}.*",
+            ack_wait=5.0,
+            timeout=5.0,
         )
         await consumer.open(published - 1)
         deliveries = await eventually(lambda: consumer.pull(1.0))

@@ -24,7 +24,7 @@ DNS_ADDRESS: Final = "169.254.20.10"
 ROOT: Final = Path(__file__).parents[3]
 _CONTAINER: Final = Path(__file__).with_name("container.py")
 #: What the images set; machine code of the kernels is made once and kept, as an image brings it.
-KERNELS: Final = ROOT / ".stamps" / "kernels"
+KERNELS: Final = ROOT / ".stamps" / "pod-kernels"
 _IMAGE_ENVIRONMENT: Final = {
     "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/tmp",
