@@ -73,7 +73,7 @@ _UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[1]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; whatever goes wrong is one line on standard error."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    # Imports make many objects and no garbage; looking for it takes a sixth of the start (0.88 → 0.73 s processor time).
+    # Imports make many objects and no garbage; looking for it takes a sixth of the start (0.88 → 0.73 s of CPU).
     gc.set_threshold(_COLLECT_AFTER)
     try:
         status = _application(arguments)(args=arguments, prog_name="streamgauge", standalone_mode=False)
