@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -110,6 +111,8 @@ class Stand:
         self.traffic = subprocess.Popen(
             [sys.executable, "-m", "streamgauge.demo.traffic", f"--rate={rate}"],
             cwd=CHECKOUT,
+            # Its certificate goes with the folder, even if it is killed.
+            env={**os.environ, "TMPDIR": str(self.scratch)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -63,7 +63,8 @@ class DemoProcess:
         found = []
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
-                if entry.name.isdecimal() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                variables = (entry / "environ").read_bytes().split(b"\0") if entry.name.isdecimal() else []
+                if any(variable.startswith(mark) for variable in variables):
                     found.append(int(entry.name))
         return found
 
