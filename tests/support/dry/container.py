@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+_CHECKOUT = Path(__file__).resolve().parents[3]
+
 
 def main() -> None:
     """Lay out the root, give up every right the manifest does not grant, and become the program."""
@@ -30,6 +32,10 @@ def main() -> None:
         _mount("--rbind", f"/{kernel}", str(merged / kernel))
     for source, target, writable in spec["mounts"]:
         _bind(Path(source), merged / target.lstrip("/"), writable=writable)
+    checkout = merged / str(_CHECKOUT).lstrip("/")
+    if not checkout.exists():
+        # The checkout lies below a volume, such as /tmp; an image would bring the program elsewhere.
+        _bind(_CHECKOUT, checkout, writable=False)
     if spec["read_only"]:
         _mount("-o", "remount,ro", str(merged))
     socket.sethostname(spec["hostname"])
