@@ -33,8 +33,9 @@ def main() -> None:
     for source, target, writable in spec["mounts"]:
         _bind(Path(source), merged / target.lstrip("/"), writable=writable)
     checkout = merged / str(_CHECKOUT).lstrip("/")
-    if not checkout.exists():
-        # The checkout lies below a volume, such as /tmp; an image would bring the program elsewhere.
+    if not (checkout / "pyproject.toml").exists():
+        # The checkout lies below a volume, such as /tmp (which keeps the empty place of a former start); an image
+        # would bring the program elsewhere.
         _bind(_CHECKOUT, checkout, writable=False)
     if spec["read_only"]:
         _mount("-o", "remount,ro", str(merged))
