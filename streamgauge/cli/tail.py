@@ -85,6 +85,10 @@ class _Tail:
     async def run(self) -> None:
         for subject in wanted_subjects(self._chosen):
             await self._bus.client.subscribe(subject, cb=self._take)
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # Ctrl-C while subscribing: nats-py swallows the cancellation there.
+            raise asyncio.CancelledError
         while self._left is None or self._left > 0:
             message = await self._messages.get()
             self._show(message)
