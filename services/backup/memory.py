@@ -37,8 +37,11 @@ class Memory:
     def object_bytes(self, wanted: int) -> int:
         """Return the bytes after which an object is closed now: what is wanted, less when memory gets short.
 
-        When all is used, one lane at least holds its equal share, so one at least closes.
+        Then busy lanes, those that hold more than a hundredth, get equal shares of half of it. When all is used, one of
+        them at least holds its share, so one at least closes.
         """
-        if self.held < self._limit // 2:
+        held = [held() for held in self._lanes]
+        if sum(held) < self._limit // 2:
             return wanted
-        return min(wanted, self._limit // (2 * max(len(self._lanes), 1)))
+        busy = sum(size > self._limit // 100 for size in held)
+        return min(wanted, self._limit // (2 * max(busy, 1)))
