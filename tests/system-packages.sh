@@ -14,6 +14,9 @@ tcpdump:tcpdump:captures compared, benchmarks
 prometheus:prometheus:scraping and alert rules
 promtool:prometheus:alert rules
 chromium:chromium:pages in a browser
+prometheus-alertmanager:prometheus-alertmanager:the cluster as processes
+nft:nftables:network policies of the cluster as processes
+unshare:util-linux:the cluster as processes
 ip:iproute2:captures in network namespaces
 gcc:gcc:benchmarks
 "
