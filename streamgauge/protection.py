@@ -23,7 +23,7 @@ from minio.sse import SseKMS, SseS3
 from minio.versioningconfig import VersioningConfig
 
 from streamgauge import objects
-from streamgauge.errors import ConfigurationError, StoreAwayError, StoreDeniedError, StoreError
+from streamgauge.errors import ConfigurationError, StoreAwayError, StoreConflictError, StoreDeniedError, StoreError
 from streamgauge.logs import get
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _log = get("protection")
 
 _OWN: Final = "streamgauge-"
+_PROBE: Final = "streamgauge/encryption-works"
 #: Days after which parts of an upload that was never completed are removed.
 _UPLOAD_DAYS: Final = 1
 #: Days after which versions that were replaced or expired are removed.
@@ -63,6 +64,8 @@ async def protect(store: Store, settings: BackupSettings) -> None:
         StoreError: the storage is away.
 
     """
+    if settings.encryption != "none":
+        await _try_encryption(store)
     if settings.versioning:
         await _set(store, "versioning", "VERSIONING=false", lambda: _version(store))
     if settings.lock_days:
@@ -77,6 +80,20 @@ async def protect(store: Store, settings: BackupSettings) -> None:
     except StoreError as error:
         # Nobody asked for it: our own uploads are single requests and leave nothing behind.
         _log.info("leftovers of uploads are not removed by the bucket", reason=str(error))
+
+
+async def _try_encryption(store: Store) -> None:
+    """Store a small object as all others are: whether the server can encrypt shows only then."""
+    try:
+        await store.put(_PROBE, b"encrypted", content_type="text/plain", exclusive=True)
+    except StoreAwayError:
+        raise
+    except StoreConflictError:
+        return
+    except StoreError as error:
+        raise ConfigurationError(
+            f"{error}; without encryption by the server: STREAMGAUGE_BACKUP_ENCRYPTION=none"
+        ) from error
 
 
 async def _set(store: Store, what: str, without: str, work: Callable[[], None]) -> None:

@@ -19,6 +19,7 @@ from hypothesis import settings
 from streamgauge.embedded import NatsServer
 from streamgauge.settings import NatsSettings, S3Settings
 from tests.support import require
+from tests.support.minio_server import MinioServer
 from tests.support.servers import S3ServerWithReader
 
 if TYPE_CHECKING:
@@ -61,11 +62,12 @@ def _nats_settings(nats_server: NatsServer) -> NatsSettings:
 
 
 @pytest.fixture(name="s3_server", scope="session")
-def _s3_server() -> Iterator[S3ServerWithReader]:
-    """Return a running S3 server, shared by the session."""
-    require.program("weed")
+def _s3_server() -> Iterator[S3ServerWithReader | MinioServer]:
+    """Return a running S3 server, shared by the session: MinIO where ``TEST_S3_SERVER=minio`` asks for it."""
     folder = Path(tempfile.mkdtemp(prefix="sg-"))
-    server = S3ServerWithReader(folder)
+    kind = MinioServer if os.environ.get("TEST_S3_SERVER") == "minio" else S3ServerWithReader
+    require.program("minio" if kind is MinioServer else "weed")
+    server = kind(folder)
     try:
         server.start()
         yield server
@@ -82,7 +84,7 @@ def _bucket() -> str:
 
 
 @pytest.fixture(name="s3_settings")
-def _s3_settings(s3_server: S3ServerWithReader, bucket: str) -> S3Settings:
+def _s3_settings(s3_server: S3ServerWithReader | MinioServer, bucket: str) -> S3Settings:
     """Return settings for ``s3_server`` and this test's bucket."""
     return S3Settings.model_validate(
         {

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from streamgauge.embedded import S3Server
 from streamgauge.settings import NatsSettings, S3Settings
 from tests.support.backup import Running
+from tests.support.minio_server import MinioServer
 from tests.support.summaries import publish
 from tests.support.waiting import eventually
 
@@ -18,7 +21,8 @@ MIB = 1 << 20
 @pytest.fixture(name="own_s3")
 def _own_s3(scratch):
     """Return an S3 server that a test may stop and start."""
-    with S3Server(scratch) as server:
+    kind = MinioServer if os.environ.get("TEST_S3_SERVER") == "minio" else S3Server
+    with kind(scratch) as server:
         yield server
 
 
