@@ -185,7 +185,9 @@ class Bus:
             raise ConfigurationError(f"STREAMGAUGE_NATS_TLS_CA={settings.tls_ca}: cannot be read: {error}") from error
 
     async def _on_error(self, error: Exception) -> None:
-        self._said = _reason(error)
+        # A server that refuses a login closes at once, and a later attempt may see no more than the closing.
+        if not _refused(self._said):
+            self._said = _reason(error)
         self._sampled.warning("nats", error=_reason(error))
 
     async def _on_disconnect(self) -> None:
@@ -200,6 +202,7 @@ class Bus:
 
     async def _on_reconnect(self) -> None:
         self.up.set()
+        self._said = ""
         _log.info("connected to nats again", url=self._settings.url)
 
 
@@ -230,6 +233,10 @@ def stream_config(settings: NatsSettings) -> StreamConfig:
             dest=f"{subjects.TRAFFIC}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}.{{{{partition({settings.shards},1)}}}}",
         ),
     )
+
+
+def _refused(said: str) -> bool:
+    return "authorization" in said.lower()
 
 
 def _reason(error: BaseException) -> str:

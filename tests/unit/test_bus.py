@@ -120,7 +120,7 @@ async def test_wrong_password(scratch: Path) -> None:
     require.program("nats-server")
     with NatsServer(scratch, config='authorization { users: [ {user: a, password: "right-one"} ] }') as server:
         settings = NatsSettings.model_validate(
-            {"url": server.url, "user": "a", "password": "wrong-one", "connect_timeout": 1}
+            {"url": server.url, "user": "a", "password": "wrong-one", "connect_timeout": 4}
         )
         with pytest.raises(BusError, match="Authorization Violation"):
             await Bus(settings, "test").start()
