@@ -94,6 +94,9 @@ class Envelope:
 
     ``sequence`` counts the messages of one node and boot from 1 without gaps, over all classes and interfaces.
     Times are ns UTC of the first and last packet. ``bytes`` is the sum of the column.
+    ``class_sequence`` counts the messages of one node, boot and class from 1, and ``class_packets`` the packets in
+    them, this message's included: with these a consumer of one class knows exactly what it missed. Both are 0 in
+    messages of collectors that did not send them.
     """
 
     node: str
@@ -108,6 +111,8 @@ class Envelope:
     last_time: int
     content_type: str = ARROW
     version: int = schema.VERSION
+    class_sequence: int = 0
+    class_packets: int = 0
 
     @property
     def message_id(self) -> str:
@@ -117,7 +122,8 @@ class Envelope:
     def headers(self) -> dict[str, str]:
         """Return the headers of the message."""
         values = {name: str(getattr(self, field)) for name, field in _HEADER_FIELDS.items()}
-        return {"Nats-Msg-Id": self.message_id, **values}
+        added = {name: str(getattr(self, field)) for name, field in _ADDED_FIELDS.items() if getattr(self, field)}
+        return {"Nats-Msg-Id": self.message_id, **values, **added}
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str] | None) -> Envelope:
@@ -132,7 +138,9 @@ class Envelope:
         if missing:
             raise PayloadError(f"headers missing: {', '.join(missing)}")
         values: dict[str, str | int] = {}
-        for name, field in _HEADER_FIELDS.items():
+        for name, field in (_HEADER_FIELDS | _ADDED_FIELDS).items():
+            if name not in headers:
+                continue
             text = headers[name]
             if field in _NUMBERS:
                 if not text.lstrip("-").isdecimal():
@@ -159,4 +167,15 @@ _HEADER_FIELDS: Final = {
     "Streamgauge-First-Time": "first_time",
     "Streamgauge-Last-Time": "last_time",
 }
-_NUMBERS: Final = {"version", "sequence", "rows", "packets", "bytes", "first_time", "last_time"}
+#: Added within version 1: messages of older collectors come without them.
+_ADDED_FIELDS: Final = {"Streamgauge-Class-Sequence": "class_sequence", "Streamgauge-Class-Packets": "class_packets"}
+_NUMBERS: Final = {
+    *_ADDED_FIELDS.values(),
+    "version",
+    "sequence",
+    "rows",
+    "packets",
+    "bytes",
+    "first_time",
+    "last_time",
+}

@@ -76,6 +76,8 @@ class Batcher:
         self._interface = interface
         self._content_type = NDJSON if settings.encoding == "ndjson" else ARROW
         self._row_bytes: dict[TrafficClass, float] = {}
+        #: Messages and packets of each class so far.
+        self._class_totals: dict[TrafficClass, tuple[int, int]] = {}
         #: The last number given.
         self.sequence = 0
 
@@ -122,6 +124,9 @@ class Batcher:
 
         self.sequence += 1
         times = pc.min_max(batch.column("time"))
+        packets = pc.sum(batch.column("packets")).as_py()
+        count, total = self._class_totals.get(traffic_class, (0, 0))
+        self._class_totals[traffic_class] = count + 1, total + packets
         envelope = Envelope(
             node=self._settings.node,
             boot=self._boot,
@@ -129,10 +134,12 @@ class Batcher:
             interface=origin.interface,
             observation_point=origin.observation_point,
             rows=len(batch),
-            packets=pc.sum(batch.column("packets")).as_py(),
+            packets=packets,
             bytes=pc.sum(batch.column("bytes")).as_py(),
             first_time=times["min"].value,
             last_time=times["max"].value,
             content_type=self._content_type,
+            class_sequence=count + 1,
+            class_packets=total + packets,
         )
         return Message(subjects.traffic(self._settings.node, traffic_class), payload, envelope)

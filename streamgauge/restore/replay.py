@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from streamgauge.bus import Bus
     from streamgauge.restore.plan import Plan
+    from streamgauge.schema import TrafficClass
     from streamgauge.store import Store
 
 #: Batches between two notes of how far it is; each is flushed to the server first.
@@ -77,6 +78,7 @@ class Replay:
         self._told = told
         self._boot = f"replay-{plan.digest[:12]}"
         self._sequences: dict[str, int] = {}
+        self._class_totals: dict[tuple[str, TrafficClass], tuple[int, int]] = {}
         self._begun: tuple[float, int] | None = None
         self.progress = Progress()
 
@@ -155,6 +157,9 @@ class Replay:
     def _envelope(self, batch: Batch) -> Envelope:
         sequence = self._sequences[batch.node] = self._sequences.get(batch.node, 0) + 1
         ends = pc.min_max(batch.rows.column("time").view(pa.int64())).as_py()
+        packets = pc.sum(batch.rows.column("packets")).as_py() or 0
+        count, total = self._class_totals.get((batch.node, batch.traffic_class), (0, 0))
+        self._class_totals[batch.node, batch.traffic_class] = count + 1, total + packets
         return Envelope(
             node=batch.node,
             boot=self._boot,
@@ -162,8 +167,10 @@ class Replay:
             interface=batch.interface,
             observation_point=batch.observation_point,
             rows=len(batch.rows),
-            packets=pc.sum(batch.rows.column("packets")).as_py() or 0,
+            packets=packets,
             bytes=pc.sum(batch.rows.column("bytes")).as_py() or 0,
             first_time=ends["min"],
             last_time=ends["max"],
+            class_sequence=count + 1,
+            class_packets=total + packets,
         )

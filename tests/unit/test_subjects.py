@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,6 +79,15 @@ def test_headers_survive_both_ways() -> None:
     assert Envelope.from_headers(headers) == ENVELOPE
     assert headers["Nats-Msg-Id"] == "node-a/b1/7" == ENVELOPE.message_id
     assert all(isinstance(value, str) for value in headers.values())
+
+
+def test_numbers_within_a_class_may_be_absent() -> None:
+    """They came later within version 1: a message without them is as good, and none is sent that says nothing."""
+    numbered = replace(ENVELOPE, class_sequence=3, class_packets=70)
+
+    assert Envelope.from_headers(numbered.headers()) == numbered
+    assert Envelope.from_headers(ENVELOPE.headers()).class_sequence == 0
+    assert "Streamgauge-Class-Sequence" not in ENVELOPE.headers()
 
 
 def test_further_headers_are_ignored() -> None:

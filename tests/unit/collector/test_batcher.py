@@ -46,6 +46,15 @@ def test_one_message_a_class_with_each_row_once():
         assert batch.schema.metadata[b"streamgauge.interface"] == b"eth0"
 
 
+def test_messages_of_a_class_are_numbered_without_gaps_too():
+    """A consumer of one class sees no other numbers; the packets so far tell what a gap held."""
+    policy = batcher()
+    messages = [m for _ in range(2) for m in policy.messages(rows_of([TCP, DNS, TCP, UDP]))]
+    numbers = [(m.subject.rpartition(".")[2], m.envelope.class_sequence, m.envelope.class_packets) for m in messages]
+
+    assert sorted(numbers) == [("dns", 1, 1), ("dns", 2, 2), ("tcp", 1, 2), ("tcp", 2, 4), ("udp", 1, 1), ("udp", 2, 2)]
+
+
 def test_a_large_class_is_cut_into_batches_in_capture_order():
     """No message has more rows than ``batch_rows``; together they hold the packets in the order of their capture."""
     messages = list(batcher(batch_rows=4).messages(rows_of([TCP] * 10)))
