@@ -71,7 +71,7 @@ class Health:
         running = [(key, account) for key, account in accounts if account.latest.reason != "stop"]
         if not running:
             return Hop("Capture", "unknown", "no collector reports; start one: python -m services.collector")
-        wrong = [key for key, account in running if account.latest.unpublished]
+        wrong = [key for key, account in running if account.imbalance]
         if wrong:
             return Hop("Capture", "bad", f"the ledger of {_some(wrong)} does not add up; run streamgauge audit")
         if self.lost_recently:

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from streamgauge.metrics import Metrics
 
 #: Where packets can be lost for good: the count of the ledger, and stage and reason as the collector spells them.
-_LOSSES: Final = (("kernel_dropped", "kernel", "ring_full"), ("evicted", "collector", "evicted"))
+_LOSSES: Final = (
+    ("kernel_dropped", "kernel", "ring_full"),
+    ("evicted", "collector", "evicted"),
+    ("crashed", "collector", "crashed"),
+)
 
 
 class TrafficMetrics:
@@ -45,6 +49,30 @@ class TrafficMetrics:
         )
         self._sizes = metrics.distribution(
             "packet_size_bytes", "Length of packets on the wire.", words.SIZE_BUCKETS, "node"
+        )
+        self._resets = metrics.totals("tcp_resets_total", "TCP packets with RST.", "node", "direction")
+        self._unanswered = metrics.totals(
+            "connection_attempts_unanswered_total",
+            "Connection attempts (SYN) that got neither SYN-ACK nor reset within ten seconds.",
+            *("node", "direction"),
+        )
+        self._silent = metrics.totals(
+            "dns_unanswered_total", "DNS queries that got no response in time.", "node", "qtype"
+        )
+        self._flows = metrics.totals(
+            "flows_total",
+            "Flows that began: TCP connections asked for, or conversations of a minute of another protocol.",
+            *("node", "protocol", "direction"),
+        )
+        by_port = ("node", "protocol", "port")
+        self._port_packets = metrics.totals("port_packets_total", "Packets by the lower of both ports.", *by_port)
+        self._port_bytes = metrics.totals("port_bytes_total", "Bytes by the lower of both ports.", *by_port)
+        self._opted = [
+            (table, measure, metrics.totals(name, meaning, *labels))
+            for table, measure, name, meaning, labels in aggregator.opt_in.families()
+        ]
+        self._untracked = metrics.counter(
+            "connection_attempts_untracked_total", "Connection attempts there was no room to wait for."
         )
         self._counted = {
             family: metrics.totals(family.name, family.meaning, "node", *family.labels) for family in aggregator.counted
@@ -77,6 +105,15 @@ class TrafficMetrics:
             self._copy(tables.flags, self._flags, 0)
             self._copy(tables.queries, self._queries, 0)
             self._copy(tables.responses, self._responses, 0)
+            self._copy(tables.resets, self._resets, 0)
+            self._copy(tables.unanswered, self._unanswered, 0)
+            self._copy(tables.silent, self._silent, 0)
+            self._copy(tables.flows, self._flows, 0)
+            self._copy(tables.ports, self._port_packets, 0)
+            self._copy(tables.ports, self._port_bytes, 1)
+            for table, measure, opted in self._opted:
+                self._copy(table, opted, measure)
+            self._untracked.set(self._aggregator.conversations.untracked)
             self._copy_histogram(tables.sizes, self._sizes, 1.0)
             for family, table in self._aggregator.counted.items():
                 self._copy(table, self._counted[family], 0)
@@ -94,7 +131,8 @@ class TrafficMetrics:
         self._watch(table, family.name, measure)
 
     def _watch(self, table: SeriesTable, name: str, measure: int) -> None:
-        self._budget.set(self._most, name)
+        # Of a histogram, the table's budget is in keys, each of which is several lines of the page.
+        self._budget.set(self._most if measure < 0 else min(self._most, table.budget), name)
         self._active.set(table.active, name)
         self._overflow.set(table.overflows, name)
         self._evicted.set(table.evictions, name)
@@ -131,7 +169,7 @@ class LedgerMetrics:
         )
         self._imbalance = metrics.levels(
             "ledger_imbalance_packets",
-            "Packets a node decoded and neither published, spooled nor evicted: 0 unless something is wrong.",
+            "Packets a node decoded and neither published, spooled, evicted nor crashed: 0 unless something is wrong.",
             *labels,
         )
         self._age = metrics.levels(
@@ -154,9 +192,9 @@ class LedgerMetrics:
             family.publish(keys, [account.total(name) for _, account in accounts])
         lost = [((*key, stage, why), account.total(name)) for key, account in accounts for name, stage, why in _LOSSES]
         self._lost.publish([key for key, _ in lost], [value for _, value in lost])
-        self._spooled.publish(keys, [account.latest.spooled for _, account in accounts])
+        self._spooled.publish(keys, [account.spooled for _, account in accounts])
         self._undecoded.publish(keys, [account.latest.undecoded for _, account in accounts])
-        self._imbalance.publish(keys, [abs(account.latest.unpublished) for _, account in accounts])
+        self._imbalance.publish(keys, [account.imbalance for _, account in accounts])
         self._age.publish(keys, [_age(account, now) for _, account in accounts])
 
 

@@ -62,7 +62,7 @@ def test_capture_is_well_silent_or_losing(say, book):
     assert "a/eth0" in say("Capture", 130.0)[1]
     heard(book, 131.0, kernel_received=50, kernel_dropped=7)
     assert say("Capture", 131.0) == ("bad", "7 packets lost in 15 minutes; see the losses by node")
-    heard(book, 132.0, decoded=5, published=3)
+    heard(book, 132.0, kernel_received=50, decoded=5, published=3)
     assert say("Capture", 132.0)[0] == "bad"
     assert "audit" in say("Capture", 132.0)[1]
 

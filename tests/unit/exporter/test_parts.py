@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from services.exporter import duplicates, networks, words
+from services.exporter import duplicates, ledger_book, networks, words
 from services.exporter.duplicates import SeenBatches
 from services.exporter.ledger_book import LedgerBook
 from services.exporter.shards import shard_of
@@ -80,6 +80,45 @@ def test_the_ledger_goes_on_over_boots():
     ((_, account),) = book.accounts(5)
     assert account.total("kernel_received") == 11
     assert account.lost == 1
+
+
+def test_the_accounts_of_killed_boots_are_closed_beside_the_running_one():
+    """A collector that goes on with a killed one's account writes both in turns: neither is counted twice."""
+    book = LedgerBook()
+    killed = record("one", 1, kernel_received=9, decoded=9, published=4, spooled=5)
+    book.take(killed, 0)
+    running = record("two", 2, kernel_received=2, decoded=2, published=2)
+    for at in range(3, 9, 2):
+        done = {"reason": "recovered", "crashed": 2, "published": at, "spooled": 7 - at}
+        book.take(dataclasses.replace(killed, time=at, **done), at)
+        book.take(dataclasses.replace(running, time=at + 1), at)
+    ((_, account),) = book.accounts(10)
+    assert account.latest.boot == "two"
+    assert [account.total(name) for name in ("kernel_received", "published", "crashed")] == [11, 9, 2]
+    assert account.lost == 2
+    assert (account.spooled, account.imbalance) == (0, 0)
+
+
+def test_a_clock_that_is_stepped_back_does_not_silence_a_node():
+    """Counts tell what is newer, not the time in a record."""
+    book = LedgerBook()
+    book.take(record("one", 7200, kernel_received=5), 0)
+    book.take(record("one", 10, kernel_received=6), 1)
+    book.take(record("two", 5, kernel_received=1), 2)
+    ((_, account),) = book.accounts(3)
+    assert account.total("kernel_received") == 7
+    assert account.latest.boot == "two"
+
+
+def test_what_a_boot_keeps_of_others_is_bounded(monkeypatch):
+    """Boots of long ago are one sum."""
+    monkeypatch.setattr(ledger_book, "_BOOTS", 3)
+    book = LedgerBook()
+    for number in range(20):
+        book.take(record(f"boot-{number}", number, kernel_received=1), number)
+    ((_, account),) = book.accounts(20)
+    assert account.total("kernel_received") == 20
+    assert len(account._boots) == 3
 
 
 def test_nodes_that_are_gone_leave_the_book():
