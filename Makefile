@@ -111,6 +111,10 @@ FAULTS ?= 200
 chaos: setup ## random faults, then the account must come out even (SEED=n FAULTS=n; 200 take about 10 min)
 	@$(BIN)/python -m tests.chaos --faults $(FAULTS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+.PHONY: chaos-away
+chaos-away: setup ## the object storage away for 10 minutes under 50,000 packets/s (ARGS="--minutes 10 --rate 50000")
+	@$(BIN)/python -m tests.chaos.away $(ARGS)
+
 .PHONY: docs
 docs: setup ## write the reference pages from the code
 	@$(BIN)/python -m streamgauge.reference docs

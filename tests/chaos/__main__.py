@@ -22,7 +22,10 @@ from tests.chaos.run import UnfinishedError, kinds_here, run, schedule
 from tests.chaos.stand import Options
 
 if TYPE_CHECKING:
+    from tests.chaos.oracle import Verdict
     from tests.chaos.run import Outcome
+
+_GAP = ("", "")
 
 
 def main() -> int:
@@ -73,16 +76,22 @@ def chosen(kinds: list[str], only: list[str]) -> list[str]:
 
 def table(outcome: Outcome) -> str:
     """Return the account as text."""
-    verdict = outcome.verdict
     faults = [(kind, str(times)) for kind, times in sorted(outcome.injected.items())]
     ended = [(f"ended by itself: {who}", str(times)) for who, times in sorted(outcome.ended.items())]
-    packets = [(name, f"{getattr(verdict, name):,}") for name in ("fed", "published", "stored", "crashed", "evicted")]
-    sums = [(name.upper(), f"{getattr(verdict, name):,}") for name in ("lost", "duplicated", "unaccounted")]
-    parts = [(name, f"{getattr(verdict, name):,}") for name in ("boots", "batches", "repeated", "objects")]
-    total = [("faults", str(outcome.injected.total()))]
-    lines = [*faults, ("", ""), *total, *ended, ("", ""), *parts, ("", ""), *packets, ("", ""), *sums]
-    text = "\n".join(f"{name:34}{value:>14}" if name else "" for name, value in lines)
-    return "\n".join(("", text, *(f"! {finding}" for finding in verdict.findings[:50])))
+    total = ("faults", str(outcome.injected.total()))
+    return f"\n{_columns([*faults, _GAP, total, *ended, _GAP])}\n{sums(outcome.verdict)}"
+
+
+def sums(verdict: Verdict) -> str:
+    """Return what a verdict came to as text."""
+    names = ("boots", "batches", "repeated", "objects", "", "fed", "published", "stored", "crashed", "evicted")
+    parts = [(name, f"{getattr(verdict, name):,}") if name else _GAP for name in names]
+    totals = [(name.upper(), f"{getattr(verdict, name):,}") for name in ("lost", "duplicated", "unaccounted")]
+    return "\n".join((_columns([*parts, _GAP, *totals]), *(f"! {finding}" for finding in verdict.findings[:50])))
+
+
+def _columns(lines: list[tuple[str, str]]) -> str:
+    return "\n".join(f"{name:34}{value:>14}" if name else "" for name, value in lines)
 
 
 def say(text: str) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.chaos.oracle import Verdict
 
 #: Seconds until the first batches must be in the stream; kernels may have to be compiled.
-_START_TIMEOUT: Final = 300.0
+START_TIMEOUT: Final = 300.0
 #: Seconds everything may take to come to rest once nothing is broken any more.
 _DRAIN_TIMEOUT: Final = 240.0
 #: Seconds a fault may take to be undone: a server that starts, a backup that stores what it has.
@@ -95,12 +95,12 @@ async def run(
         await stand.start()
         await until(
             lambda: is_publishing(stand),
-            _START_TIMEOUT,
+            START_TIMEOUT,
             "batches of every node in the stream, and a backup that reads them",
         )
         injected = await _inject(stand, faults(stand), tell)
         tell("no more faults; draining")
-        await _drain(stand)
+        await drain(stand)
         tell("reading everything back")
         found = await evidence.collect(stand.nats_settings, stand.s3_settings)
     finally:
@@ -146,7 +146,7 @@ async def _inject(stand: Stand, faults: Sequence[Fault], tell: Callable[[str], N
     return injected
 
 
-async def _drain(stand: Stand) -> None:
+async def drain(stand: Stand) -> None:
     """Let every spool and the stream run empty, then end everything in order."""
     stand.take_note(stand.collectors)
     await asyncio.gather(*(worker.stop() for worker in stand.collectors))

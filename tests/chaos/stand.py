@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from streamgauge.embedded import NatsServer, S3Server
@@ -16,9 +16,9 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.worker import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-_STREAM_BYTES: Final = 2 << 30
 #: Bytes of the small disk under each spool; the spool's own least bound is 16 MiB.
 _DISK: Final = "24m"
 SHARDS: Final = 4
@@ -33,6 +33,9 @@ class Options:
     rate: int = 800
     backup: str = "services.backup"
     collector: str = "services.collector"
+    #: Bound of the stream, and settings of each backup beside those of a run (without the prefix).
+    stream_bytes: int = 2 << 30
+    backup_settings: Mapping[str, str] = field(default_factory=dict)
 
 
 class Stand:
@@ -62,7 +65,7 @@ class Stand:
     def nats_settings(self) -> NatsSettings:
         """How the run itself reaches NATS: not through the proxy."""
         return NatsSettings.model_validate(
-            {"url": self.nats.url, "max_bytes": _STREAM_BYTES, "shards": SHARDS, "duplicate_window": 1.0}
+            {"url": self.nats.url, "max_bytes": self.options.stream_bytes, "shards": SHARDS, "duplicate_window": 1.0}
         )
 
     @property
@@ -119,6 +122,7 @@ class Stand:
                 "BACKUP_WHEN_TAKEN": "wait",
                 "BACKUP_REPLICA": str(replica),
                 "BACKUP_REPLICAS": str(count),
+                **self.options.backup_settings,
             }
             workers.append(self._worker(f"backup-{self._started}", self.options.backup, settings))
         return workers
@@ -165,7 +169,7 @@ class Stand:
         common = {
             "NATS_URL": f"nats://127.0.0.1:{self.nats_proxy.port}",
             "NATS_CONNECT_TIMEOUT": "2",
-            "NATS_MAX_BYTES": str(_STREAM_BYTES),
+            "NATS_MAX_BYTES": str(self.options.stream_bytes),
             "NATS_SHARDS": str(SHARDS),
             # Shorter than outages are: what is sent again then stands twice in the stream.
             "NATS_DUPLICATE_WINDOW": "1",

@@ -43,6 +43,12 @@ class Worker:
         #: How often it ended by itself, by exit status.
         self.ended: Counter[int] = Counter()
 
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        running = self._process is not None and self._process.returncode is None
+        return self._process.pid if self._process is not None and running else None
+
     def start(self) -> None:
         """Start the process, and start it again whenever it ends."""
         self._ending.clear()
