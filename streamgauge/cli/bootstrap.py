@@ -39,7 +39,8 @@ async def _create(settings: "Settings") -> None:
 
     backup = settings.section(BackupSettings)
     bus = Bus(settings.section(NatsSettings), "bootstrap")
-    store = Store(settings.section(S3Settings), lock=backup.lock_days > 0)
+    headers = protection.encryption_headers(backup)
+    store = Store(settings.section(S3Settings), headers=headers, lock=backup.lock_days > 0)
     try:
         await bus.start()
         info = await bus.ensure_stream()

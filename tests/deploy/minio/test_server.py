@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import shutil
@@ -18,12 +19,17 @@ from typing import TYPE_CHECKING
 import pytest
 import urllib3
 from minio import Minio
-from minio.commonconfig import ENABLED, Filter
+from minio.commonconfig import ENABLED, GOVERNANCE, Filter
 from minio.error import S3Error
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
+from minio.objectlockconfig import DAYS
+from pydantic import SecretStr
 
+from streamgauge import protection
 from streamgauge.embedded import free_ports
 from streamgauge.secrets.__main__ import main as make_secrets
+from streamgauge.settings import BackupSettings, S3Settings
+from streamgauge.store import Store
 from tests.support import require
 from tests.support.waiting import eventually_sync
 
@@ -49,6 +55,21 @@ class Storage:
             access_key=(keys / "s3-access-key").read_text(),
             secret_key=(keys / "s3-secret-key").read_text(),
             http_client=urllib3.PoolManager(cert_reqs="CERT_REQUIRED", ca_certs=str(keys / "ca.crt"), retries=False),
+        )
+
+    def store(self, user: str) -> Store:
+        """Return the bucket as a service of that user opens it."""
+        keys = self.folder / "keys" / user
+        return Store(
+            S3Settings(
+                endpoint=f"localhost:{self.port}",
+                bucket=BUCKET,
+                create_bucket=user == "bootstrap",
+                ca=keys / "ca.crt",
+                access_key=(keys / "s3-access-key").read_text(),
+                secret_key=SecretStr((keys / "s3-secret-key").read_text()),
+            ),
+            lock=True,
         )
 
     def set_up(self) -> None:
@@ -101,11 +122,18 @@ def _storage() -> Iterator[Storage]:
         storage.set_up()
         # A second time changes nothing.
         storage.set_up()
+        asyncio.run(_make_bucket(storage))
         yield storage
     finally:
         process.terminate()
         process.wait(20)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _make_bucket(storage: Storage) -> None:
+    store = storage.store("bootstrap")
+    await store.start()
+    await store.stop()
 
 
 def _lifecycle(client: Minio) -> None:
@@ -136,7 +164,6 @@ def _code(action: Callable[[Minio], object], client: Minio) -> str | None:
 
 
 def test_each_user_may_do_its_part_and_nothing_else(storage: Storage) -> None:
-    storage.client("bootstrap").make_bucket(BUCKET)
     storage.client("backup").put_object(BUCKET, "object", io.BytesIO(b"content"), 7)
     for name, (action, users) in ACTIONS.items():
         allowed = set()
@@ -157,3 +184,22 @@ def test_nobody_reads_without_a_key(storage: Storage) -> None:
     refused.value.close()
 
     assert refused.value.code == 403
+
+
+def test_bootstrap_sets_what_the_bucket_does_by_itself_and_the_backup_changes_nothing_of_it(storage: Storage) -> None:
+    asyncio.run(_protect(storage, "bootstrap", BackupSettings(retention_days=30, versioning=True, lock_days=1)))
+    asyncio.run(_protect(storage, "backup", BackupSettings(retention_days=1, versioning=False, lock_days=5)))
+    seen = storage.client("bootstrap")
+    lifecycle, lock = seen.get_bucket_lifecycle(BUCKET), seen.get_object_lock_config(BUCKET)
+
+    assert lifecycle is not None
+    assert {30} == {rule.expiration.days for rule in lifecycle.rules if "summaries" in (rule.rule_id or "")}
+    assert seen.get_bucket_versioning(BUCKET).status == ENABLED
+    assert (lock.mode, lock.duration, lock.duration_unit) == (GOVERNANCE, 1, DAYS)
+
+
+async def _protect(storage: Storage, user: str, settings: BackupSettings) -> None:
+    store = storage.store(user)
+    await store.start()
+    await protection.protect(store, settings)
+    await store.stop()
