@@ -34,6 +34,7 @@ PUBLISH: dict[str, set[str]] = {
     "backup.v1.TRAFFIC.shard-00": {"backup"},
     "backup.v1.OTHER.shard-00": set(),
     "$KV.backup-TRAFFIC.shard-00": {"backup"},
+    "$KV.backup-TRAFFIC.drill": {"backup", "operator"},
     "$KV.other.key": set(),
     "anything": set(),
     # others' inboxes: forged answers
@@ -63,10 +64,10 @@ PUBLISH: dict[str, set[str]] = {
     f"{_API}.STREAM.PEER.REMOVE.TRAFFIC": set(),
     f"{_API}.STREAM.LEADER.STEPDOWN.TRAFFIC": set(),
     f"{_API}.STREAM.MSG.GET.TRAFFIC": {"consumer", "operator"},
-    f"{_API}.STREAM.MSG.GET.KV_backup-TRAFFIC": {"backup"},
+    f"{_API}.STREAM.MSG.GET.KV_backup-TRAFFIC": {"backup", "operator"},
     f"{_API}.DIRECT.GET.TRAFFIC": {"consumer", "operator"},
     f"{_API}.DIRECT.GET.TRAFFIC.ledger.v1.node": {"consumer", "operator"},
-    f"{_API}.DIRECT.GET.KV_backup-TRAFFIC.$KV.backup-TRAFFIC.shard-00": {"backup"},
+    f"{_API}.DIRECT.GET.KV_backup-TRAFFIC.$KV.backup-TRAFFIC.shard-00": {"backup", "operator"},
     # consumers
     f"{_API}.CONSUMER.CREATE.TRAFFIC": {"exporter", "operator"},
     f"{_API}.CONSUMER.CREATE.TRAFFIC.backup-ledger.ledger.v1.*": {"backup"},

@@ -10,7 +10,9 @@ import pytest
 from services.backup.consumer import Consumer
 from services.backup.lease import HeldError, Lease
 from services.exporter.puller import Puller
-from streamgauge import objects, subjects
+from streamgauge import drill, objects, subjects
+from streamgauge.audit import collect
+from streamgauge.audit.model import Evidence, Window
 from streamgauge.bus import Bus
 from streamgauge.errors import BusError
 from tests.support.waiting import eventually
@@ -102,6 +104,26 @@ async def test_a_consumer_reads_single_messages_and_what_comes(stand: Stand, pub
 
     assert message.data == b"{}"
     assert live.data == b"live"
+
+
+async def test_the_operator_audits_and_leaves_the_note_of_a_drill(stand: Stand, published: int) -> None:
+    async with connected(stand, "backup") as bus:
+        info = await bus.ensure_stream()
+        lease = Lease(bus, stream="TRAFFIC", lane="shard-00", incarnation=str(info.created), replicas=1)
+        await lease.take()
+        async with connected(stand, "operator", "audit") as operator:
+            evidence = Evidence(Window())
+            await collect.from_backup(operator, "TRAFFIC", evidence)
+            await collect.from_stream(operator, "TRAFFIC", evidence, lambda _: None)
+        async with connected(stand, "operator", "restore") as operator:
+            outcome = drill.Outcome(0, 1, objects=1, rows=1, packets=1, seconds=0.1, differences=[])
+            await drill.publish(operator, "TRAFFIC", outcome)
+        verified = await drill.last_verified(await bus.jetstream.key_value("backup-TRAFFIC"))
+        await lease.release()
+
+    assert published > 0
+    assert "shard-00" in evidence.notes
+    assert verified > 0
 
 
 @pytest.mark.parametrize("user", ["collector", "backup", "exporter"])
