@@ -59,6 +59,11 @@ def ledger(node: str) -> str:
     return f"{LEDGER}.{node_token(node)}"
 
 
+def identity(cluster: str) -> str:
+    """Return the subject for one cluster's identity events."""
+    return f"{IDENTITY}.{_FORBIDDEN.sub('_', cluster)}"
+
+
 def stored_shard(shard: int | None = None) -> str:
     """Return the filter for one shard's summaries as the stream stores them (all shards by default)."""
     return f"{TRAFFIC}.*.*.{'*' if shard is None else shard}"

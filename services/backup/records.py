@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from services.backup.batch import ledger_record
+from streamgauge import subjects
 from streamgauge.errors import PayloadError
+from streamgauge.identity import events
 from streamgauge.ledger import LedgerRecord
 from streamgauge.objects import ObjectKind, Share
 
@@ -24,14 +26,6 @@ _LEDGER_TYPES: Final = {"time": _TIME, "node": _WORDS, "boot": _WORDS, "interfac
 LEDGER_SCHEMA: Final = pa.schema(
     [pa.field(field.name, _LEDGER_TYPES.get(field.name, pa.int64()), nullable=False) for field in fields(LedgerRecord)]
 )
-#: ``stored`` is when JetStream took the event; ``event`` is its JSON as it was published.
-IDENTITY_SCHEMA: Final = pa.schema(
-    [
-        pa.field("stored", _TIME, nullable=False),
-        pa.field("cluster", _WORDS, nullable=False),
-        pa.field("event", pa.string(), nullable=False),
-    ]
-)
 
 
 def read(kind: ObjectKind, batches: Iterable[Batch]) -> tuple[list[dict[str, Any]], list[tuple[Batch, str]]]:
@@ -40,7 +34,7 @@ def read(kind: ObjectKind, batches: Iterable[Batch]) -> tuple[list[dict[str, Any
     poison: list[tuple[Batch, str]] = []
     for batch in batches:
         try:
-            rows.append(_ledger_row(batch) if kind == "ledger" else _identity_row(batch))
+            rows += [_ledger_row(batch)] if kind == "ledger" else _identity_rows(batch)
         except PayloadError as error:
             poison.append((batch, str(error)))
     rows.sort(key=lambda row: row[time_column(kind)])
@@ -54,7 +48,7 @@ def time_column(kind: ObjectKind) -> str:
 
 def table(kind: ObjectKind, rows: list[dict[str, Any]]) -> pa.Table:
     """Return records as a table."""
-    schema = LEDGER_SCHEMA if kind == "ledger" else IDENTITY_SCHEMA
+    schema = LEDGER_SCHEMA if kind == "ledger" else events.STORED_SCHEMA
     try:
         return pa.Table.from_pylist(rows, schema=schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
@@ -84,9 +78,8 @@ def _ledger_row(batch: Batch) -> dict[str, Any]:
     return row
 
 
-def _identity_row(batch: Batch) -> dict[str, Any]:
-    try:
-        event = batch.delivery.data.decode()
-    except UnicodeDecodeError as error:
-        raise PayloadError("the identity event is not UTF-8") from error
-    return {"stored": batch.delivery.stored, "cluster": batch.delivery.subject.rpartition(".")[2], "event": event}
+def _identity_rows(batch: Batch) -> list[dict[str, Any]]:
+    event = events.Event.decode(batch.delivery.data)
+    if subjects.identity(event.cluster) != batch.delivery.subject:
+        raise PayloadError(f"the event is of cluster {event.cluster}, its subject {batch.delivery.subject}")
+    return event.rows(batch.delivery.stored)

@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from streamgauge import footers, subjects, text
+from streamgauge.identity import bindings
+from streamgauge.identity.events import STORED_SCHEMA, Binding, Event
 from streamgauge.ledger import LedgerRecord
 from streamgauge.objects import ObjectName
 from tests.support.backup import rows, tables
@@ -111,15 +113,23 @@ async def test_ledger_and_identity_are_kept_too(run):
     one = await run()
     record = LedgerRecord("node-a", "boot-1", "eth0", time.time_ns(), "tick", kernel_received=7, decoded=7, published=7)
     await one.bus.jetstream.publish("ledger.v1.node-a", record.encode())
+    pod = Binding("10.0.0.1", "pod", "u1", "shop", "web-1", "web", "Deployment", "node-a", False, 5_000)
+    node = Binding("10.1.0.1", "node", "u2", "", "node-a", "node-a", "Node", "node-a", False, 1, 7_000)
+    await one.bus.jetstream.publish("identity.v1.home", Event("home", 6_000, (pod, node), 6_000, 2).encode())
     await one.bus.jetstream.publish("identity.v1.home", b'{"ip":"10.0.0.1"}')
+    await one.bus.jetstream.publish("identity.v1.away", Event("home", 6_000, (pod,)).encode())
 
     ledger = await eventually(lambda: tables(one.store, "ledger"))
     identity = await eventually(lambda: tables(one.store, "identity"))
 
     (row,) = next(iter(ledger.values())).drop(["time"]).to_pylist()
     assert (row["node"], row["reason"], row["published"], row["kernel_received"]) == ("node-a", "tick", 7, 7)
-    (event,) = next(iter(identity.values())).drop(["stored"]).to_pylist()
-    assert (event["cluster"], event["event"]) == ("home", '{"ip":"10.0.0.1"}')
+    (events,) = identity.values()
+    assert events.schema.names == STORED_SCHEMA.names
+    assert {"home"} == set(events["cluster"].to_pylist())
+    assert [pod, node] == bindings.to_list(bindings.fold(events))
+    # What is no event, and what is another cluster's, is kept aside.
+    assert len(await eventually(lambda: one.store.list_all("quarantine/"))) == 2
 
 
 async def test_what_cannot_be_read_goes_into_quarantine(run):
