@@ -104,10 +104,10 @@ def _add_waiting(book: _Book, waiting: Waiting) -> None:
 
 def _add_ledger(evidence: Evidence, books: dict[Who, _Book], window: Window) -> None:
     records: dict[Who, list[LedgerRecord]] = defaultdict(list)
-    for record in sorted(evidence.ledger, key=lambda record: record.time):
+    for record in sorted(evidence.ledger, key=_progress):
         records[record.node, record.boot].append(record)
     for who, own in records.items():
-        if own[-1].time < window.since:
+        if max(record.time for record in own) < window.since:
             continue
         mine = books.setdefault(who, _Book(who))
         for record in own:
@@ -116,6 +116,14 @@ def _add_ledger(evidence: Evidence, books: dict[Who, _Book], window: Window) -> 
             if record.time < window.until:
                 mine.last[record.interface] = record
         _sum(mine)
+
+
+def _progress(record: LedgerRecord) -> tuple[bool, int, int, int]:
+    """Order the records of a boot as they were made: counts only grow, while clocks may be stepped back.
+
+    The collector's next start has the last word.
+    """
+    return record.reason == "recovered", record.decoded, record.published + record.evicted, record.time
 
 
 def _sum(book: _Book) -> None:
