@@ -23,7 +23,8 @@ _HEAD: Final = """\
 <!-- Written by `make docs` from the code; edit there. -->
 
 Each part has its page at `/metrics`: collector 9101, backup 9102, exporter 9103. Names end in `_total` where a value
-only grows; units are seconds and bytes. No label is ever an address, a port or a name that traffic can choose.
+only grows; units are seconds and bytes. No label is an address or a name that traffic can choose, unless you ask for it
+(below).
 
 ## How to read them
 
@@ -47,6 +48,22 @@ that carried more than twice what the lightest series carries may replace it; th
 subtraction: `sum(rate(x[5m])) - sum(rate(streamgauge_series_folded_total{metric="x"}[5m]))`, as the recording rules
 do. Found for certain is every key that carries, in one minute, more than twice the lightest series plus 2N/budget, N
 being what went to `__other__` in that minute.
+
+**Flows and attempts.** A *connection attempt* is a SYN without ACK between two ends; one that is sent again within
+ten seconds is the same. It is answered by SYN-ACK or a reset, or else unanswered when the ten seconds are over, seen
+by the node's next TCP packet. A *flow* is an attempt or, for any other protocol over IP, the first packet between two
+ends in a minute of capture time (so a conversation of an hour counts sixty times, as in NetFlow with an active
+timeout of a minute). Both count once a node, on however many interfaces the packets pass. A connection whose opening
+was merged into one row (overload) is no flow; after a skip, attempts that wait for an answer are dropped, not counted
+as unanswered.
+
+**port** is the lower of both ports, `ephemeral` where even that is above 32767. At most 2,000 series.
+
+**Only if you ask for it**, since traffic chooses the labels (at most 1,000 series each; the live page always shows
+both): `STREAMGAUGE_EXPORTER_TALKERS=true` adds `streamgauge_talker_packets_total` and
+`streamgauge_talker_bytes_total` by `source` and `destination` address; `STREAMGAUGE_EXPORTER_DOMAINS=true` adds
+`streamgauge_dns_domain_queries_total` and `streamgauge_dns_domain_failures_total` (responses other than NOERROR) by
+registered `domain`.
 
 **Skipped.** An exporter that lags more than `STREAMGAUGE_EXPORTER_MAX_LAG` reads the headers only of what it passes
 over: packets and bytes of each node stay exact, protocol, app and direction of them are `__skipped__`.

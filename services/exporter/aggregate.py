@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from services.exporter import columns, networks, optional, words
 from services.exporter.aggregate_kernels import count_batch
+from services.exporter.conversations import Conversations, PortSums
+from services.exporter.opt_in import OptIn
 from services.exporter.series import REBALANCE_INTERVAL, SeriesTable
 from streamgauge import schema
 
@@ -25,6 +27,8 @@ _SIZE_CELLS: Final = len(words.SIZE_BUCKETS) + 1
 #: Lines of a histogram on the page: buckets, count and sum.
 _SIZE_LINES: Final = _SIZE_CELLS + 2
 _TIME_CELLS: Final = len(optional.TIME_BUCKETS) + 1
+#: Most series of the family by port, if the budget is larger: a scan of ports must not fill Prometheus.
+_PORTS: Final = 2000
 
 
 class Lookups(NamedTuple):
@@ -45,6 +49,10 @@ class Counts(NamedTuple):
     queries: npt.NDArray[np.int64]
     responses: npt.NDArray[np.int64]  # [qtype, rcode]
     sizes: npt.NDArray[np.int64]
+    resets: npt.NDArray[np.int64]  # [direction]
+    silent: npt.NDArray[np.int64]  # [qtype], queries without a response
+    flows: npt.NDArray[np.int64]  # [protocol, direction]
+    unanswered: npt.NDArray[np.int64]  # [direction], connection attempts
 
     @classmethod
     def zero(cls) -> Counts:
@@ -56,6 +64,10 @@ class Counts(NamedTuple):
             queries=np.zeros(len(words.QTYPES), np.int64),
             responses=np.zeros((len(words.QTYPES), len(words.RCODES)), np.int64),
             sizes=np.zeros(_SIZE_CELLS, np.int64),
+            resets=np.zeros(len(words.DIRECTIONS), np.int64),
+            silent=np.zeros(len(words.QTYPES), np.int64),
+            flows=np.zeros((len(words.PROTOCOLS), len(words.DIRECTIONS)), np.int64),
+            unanswered=np.zeros(len(words.DIRECTIONS), np.int64),
         )
 
     def add(self, other: Counts) -> None:
@@ -73,6 +85,11 @@ class Tables(NamedTuple):
     queries: SeriesTable
     responses: SeriesTable
     sizes: SeriesTable  # packets by bucket, then the sum of bytes
+    resets: SeriesTable
+    silent: SeriesTable
+    flows: SeriesTable
+    unanswered: SeriesTable
+    ports: SeriesTable  # packets, bytes
 
     @classmethod
     def empty(cls, budget: int) -> Tables:
@@ -84,14 +101,29 @@ class Tables(NamedTuple):
             queries=SeriesTable(2, 1, budget),
             responses=SeriesTable(3, 1, budget),
             sizes=SeriesTable(1, _SIZE_CELLS + 1, max(2, budget // _SIZE_LINES), weight=_SIZE_CELLS),
+            resets=SeriesTable(2, 1, budget),
+            silent=SeriesTable(2, 1, budget),
+            flows=SeriesTable(3, 1, budget),
+            unanswered=SeriesTable(2, 1, budget),
+            ports=SeriesTable(3, 2, min(budget, _PORTS), weight=1),
         )
 
 
 class Aggregator:
     """Counts batches; lives as long as the service. ``fold`` and the readers of the tables hold ``lock``."""
 
-    def __init__(self, inside: networks.Networks, budget: int, *, record: Iterable[str] = schema.BY_NAME) -> None:
-        """``record`` are the names of its columns; families whose columns it lacks are left out."""
+    def __init__(
+        self,
+        inside: networks.Networks,
+        budget: int,
+        *,
+        record: Iterable[str] = schema.BY_NAME,
+        opt_in: OptIn | None = None,
+    ) -> None:
+        """``record`` are the names of its columns; families whose columns it lacks are left out.
+
+        ``opt_in`` are the families whose labels are addresses and names, None: neither.
+        """
         self.lock = threading.Lock()
         self.tables = Tables.empty(budget)
         #: Families that not every record has.
@@ -102,6 +134,9 @@ class Aggregator:
             family: SeriesTable(1, _TIME_CELLS + 1, max(2, budget // (_TIME_CELLS + 2)), weight=None)
             for family in optional.time_families(record)
         }
+        self.opt_in = opt_in or OptIn(budget)
+        self.conversations = Conversations(words.protocol_positions())
+        self._ports = PortSums()
         self._inside = inside
         self._lookups = Lookups(
             words.protocol_positions(),
@@ -115,7 +150,10 @@ class Aggregator:
         """Add a batch to the totals; return what was read and counted, for others who look at the batch."""
         counts = Counts.zero()
         read = columns.read(batch)
-        count_batch(read, self._lookups, self._inside, counts)
+        directions = np.empty(len(batch), np.uint8)
+        count_batch(read, self._lookups, self._inside, directions, counts)
+        self.conversations.count(envelope.node, read, directions, counts)
+        ports = list(self._ports.count(read))
         counted = {
             table: family.count(batch, read)
             for family, table in self.counted.items()
@@ -128,15 +166,19 @@ class Aggregator:
         }
         with self.lock:
             self._add(envelope, counts, int(read.bytes.sum()))
+            for labels, amounts in ports:
+                self.tables.ports.add((envelope.node, *labels), amounts)
             for table, found in counted.items():
                 for labels, packets in found.items():
                     table.add((envelope.node, *labels), (packets,))
             for table, cells in timed.items():
                 table.add((envelope.node,), cells)
+            self.opt_in.add(batch, read)
         return read, counts
 
     def skip(self, envelope: Envelope) -> None:
         """Add a batch by its header alone: packets and bytes of the node stay exact, what they were is not known."""
+        self.conversations.forget(envelope.node)
         key = (envelope.node, envelope.interface, words.SKIPPED, words.SKIPPED, words.SKIPPED)
         with self.lock:
             self.tables.traffic.add(key, (envelope.packets, envelope.bytes))
@@ -147,7 +189,7 @@ class Aggregator:
             return
         self._rebalanced = now
         with self.lock:
-            for table in (*self.tables, *self.counted.values(), *self.timed.values()):
+            for table in (*self.tables, *self.counted.values(), *self.timed.values(), *self.opt_in.tables):
                 table.rebalance()
 
     def _add(self, envelope: Envelope, counts: Counts, total_bytes: int) -> None:
@@ -161,17 +203,29 @@ class Aggregator:
             (tables.status, counts.status, words.STATUSES),
             (tables.flags, counts.flags, words.FLAGS),
             (tables.queries, counts.queries, words.QTYPES),
+            (tables.resets, counts.resets, words.DIRECTIONS),
+            (tables.silent, counts.silent, words.QTYPES),
+            (tables.unanswered, counts.unanswered, words.DIRECTIONS),
         ):
             for position in np.flatnonzero(counted).tolist():
                 table.add((node, names[position]), (int(counted[position]),))
         for qtype, rcode in np.argwhere(counts.responses).tolist():
             packets = int(counts.responses[qtype, rcode])
             tables.responses.add((node, words.QTYPES[qtype], words.RCODES[rcode]), (packets,))
+        for protocol, direction in np.argwhere(counts.flows).tolist():
+            began = int(counts.flows[protocol, direction])
+            tables.flows.add((node, words.PROTOCOLS[protocol], words.DIRECTIONS[direction]), (began,))
         tables.sizes.add((node,), [*counts.sizes.tolist(), total_bytes])
 
     def _begin(self, node: str) -> None:
         """Give a new node its zeros, so that what never happened shows as 0 and ratios have both their sides."""
-        for table, names in ((self.tables.status, words.STATUSES), (self.tables.flags, words.FLAGS)):
+        for table, names in (
+            (self.tables.status, words.STATUSES),
+            (self.tables.flags, words.FLAGS),
+            (self.tables.resets, words.DIRECTIONS),
+            (self.tables.unanswered, words.DIRECTIONS),
+            (self.tables.silent, words.BEGUN_QTYPES),
+        ):
             for name in names:
                 table.add((node, name), (0,))
 

@@ -9,6 +9,7 @@ _ETH_TYPE_ARP = 0x0806
 # Position of arp in words.PROTOCOLS.
 _PROTOCOL_ARP = 6
 _SYN = 0x02
+_RST = 0x04
 _ACK = 0x10
 _SYN_ACK_POSITION = 8
 _SYN_POSITION = 1
@@ -47,6 +48,8 @@ def _count_flags(flags, packets, out):
 @inner
 def _count_dns(columns, row, packets, lookups, counts):
     qtype = lookups.qtype[columns.dns_type[row]]
+    if columns.dns_unanswered[row]:
+        counts.silent[qtype] += 1
     if columns.dns_response[row] == 0:
         counts.queries[qtype] += packets
     else:
@@ -54,11 +57,12 @@ def _count_dns(columns, row, packets, lookups, counts):
 
 
 @kernel
-def count_batch(columns, lookups, networks, counts):
+def count_batch(columns, lookups, networks, directions, counts):
     """Add the rows of a batch to ``counts``.
 
-    columns: columns.Columns of n rows. lookups: aggregate.Lookups. counts: aggregate.Counts, in packets except [..., 1]
-    of ``traffic``, which is bytes. A merged row counts its packets at their mean size.
+    columns: columns.Columns of n rows. lookups: aggregate.Lookups. directions u1[n] is filled with positions in
+    words.DIRECTIONS. counts: aggregate.Counts, in packets except [..., 1] of ``traffic``, which is bytes, and
+    ``silent``, which is queries. A merged row counts its packets at their mean size.
     """
     bounds = lookups.size_buckets
     for row in range(len(columns.packets)):
@@ -70,12 +74,17 @@ def count_batch(columns, lookups, networks, counts):
             protocol = _PROTOCOL_ARP
         else:
             protocol = 0
-        cell = counts.traffic[protocol, columns.app[row], _direction(columns, row, networks)]
+        direction = _direction(columns, row, networks)
+        directions[row] = direction
+        cell = counts.traffic[protocol, columns.app[row], direction]
         cell[0] += packets
         cell[1] += length
         counts.status[columns.status[row]] += packets
-        if columns.tcp_flags[row] != 0:
-            _count_flags(columns.tcp_flags[row], packets, counts.flags)
+        flags = columns.tcp_flags[row]
+        if flags != 0:
+            _count_flags(flags, packets, counts.flags)
+            if flags & _RST:
+                counts.resets[direction] += packets
         if columns.dns_response[row] != 2:
             _count_dns(columns, row, packets, lookups, counts)
         if packets > 0:

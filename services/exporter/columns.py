@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 class Columns(NamedTuple):
     """What the kernels read of n rows. A null is the number that the column's comment names."""
 
+    time: npt.NDArray[np.int64]  # ns since 1970
     packets: npt.NDArray[np.uint32]
     bytes: npt.NDArray[np.int64]
     status: npt.NDArray[np.uint8]  # position in words.STATUSES
@@ -30,16 +31,20 @@ class Columns(NamedTuple):
     ip_protocol: npt.NDArray[np.uint8]  # 0; only read where there is an IP version
     source: npt.NDArray[np.uint64]  # [n, 2] as it lies in memory, big-endian
     destination: npt.NDArray[np.uint64]
+    source_port: npt.NDArray[np.uint16]  # 0
+    destination_port: npt.NDArray[np.uint16]  # 0
     app: npt.NDArray[np.uint8]  # position in words.APPS; 0
     tcp_flags: npt.NDArray[np.uint8]  # 0
     dns_response: npt.NDArray[np.uint8]  # 0 query, 1 response, 2 no DNS
     dns_type: npt.NDArray[np.uint16]  # words.NO_QTYPE
     dns_rcode: npt.NDArray[np.uint16]  # words.NO_RCODE
+    dns_unanswered: npt.NDArray[np.uint8]  # 0; 1: no packet, the query it repeats got no response
 
 
 def read(batch: pa.RecordBatch) -> Columns:
     """Return the columns of a batch; most are views of its memory."""
     columns: Iterable[Any] = Columns(
+        time=_times(batch),
         packets=_numbers(batch, "packets", 0),
         bytes=_numbers(batch, "bytes", 0),
         status=_words(batch, "decode_status", words.status_positions),
@@ -48,11 +53,14 @@ def read(batch: pa.RecordBatch) -> Columns:
         ip_protocol=_numbers(batch, "ip_protocol", 0),
         source=addresses(batch, "src_ip"),
         destination=addresses(batch, "dst_ip"),
+        source_port=_numbers(batch, "src_port", 0),
+        destination_port=_numbers(batch, "dst_port", 0),
         app=_words(batch, "app", words.app_positions),
         tcp_flags=_numbers(batch, "tcp_flags", 0),
         dns_response=_booleans(batch, "dns_response", 2),
         dns_type=_numbers(batch, "dns_type", words.NO_QTYPE),
         dns_rcode=_numbers(batch, "dns_rcode", words.NO_RCODE),
+        dns_unanswered=_booleans(batch, "dns_unanswered", 0),
     )
     return Columns(*map(frozen, columns))
 
@@ -69,6 +77,11 @@ def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _numbers(batch: pa.RecordBatch, name: str, null: int) -> npt.NDArray[Any]:
     return filled(batch.column(name), null)
+
+
+def _times(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    column = batch.column("time")
+    return np.frombuffer(column.buffers()[1], np.int64, len(column) + column.offset)[column.offset :]
 
 
 def filled(column: pa.Array, null: int) -> npt.NDArray[Any]:
@@ -124,8 +137,3 @@ def _words(
     codes = filled(column.indices, 0).view(np.uint8)
     taken = table[np.minimum(codes, len(table) - 1)]
     return np.where(_bits(column.indices, 0), taken, np.uint8(0)) if column.null_count else taken
-
-
-def ports(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
-    """Return source and destination ports; 0 where there are none."""
-    return _numbers(batch, "src_port", 0), _numbers(batch, "dst_port", 0)

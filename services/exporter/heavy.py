@@ -43,6 +43,7 @@ class HeavyTable:
     """Counts one window; ``clear`` begins the next."""
 
     def __init__(self, words: int, capacity: int = CAPACITY) -> None:
+        self.capacity = capacity
         size = 1 << (2 * capacity - 1).bit_length()
         self._arrays = Arrays(
             places=np.zeros(size, np.int32),

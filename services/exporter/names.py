@@ -72,11 +72,11 @@ class HeavyNames:
         }
 
 
-def count_domains(batch: pa.RecordBatch, columns: Columns, into: HeavyNames) -> None:
-    """Add the questions of a batch."""
+def count_domains(batch: pa.RecordBatch, columns: Columns) -> list[Domain]:
+    """Return the questions and failed responses of a batch by domain."""
     asked = batch.column("dns_name")
     if asked.null_count == len(asked):
-        return
+        return []
     encoded = asked.dictionary_encode()
     domains = pc.struct_field(pc.extract_regex(encoded.dictionary, _DOMAIN), "domain").dictionary_encode()
     # Of each row: which domain, by way of its name; rows without a question go to a last, spare one.
@@ -88,6 +88,8 @@ def count_domains(batch: pa.RecordBatch, columns: Columns, into: HeavyNames) -> 
     failed = response & (columns.dns_rcode != _NOERROR)
     queries = np.bincount(row, np.where(columns.dns_response == 0, columns.packets, 0), spare + 1)
     failures = np.bincount(row, np.where(failed, columns.packets, 0), spare + 1)
-    for position, name in enumerate(domains.dictionary.to_pylist()):
-        if queries[position] or failures[position]:
-            into.add(name or ".", int(queries[position]), int(failures[position]))
+    return [
+        Domain(name or ".", int(queries[position]), int(failures[position]))
+        for position, name in enumerate(domains.dictionary.to_pylist())
+        if queries[position] or failures[position]
+    ]

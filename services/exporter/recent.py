@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.exporter.aggregate import Counts
-from services.exporter.columns import frozen, ports
+from services.exporter.columns import frozen
 from services.exporter.heavy import Heaviest, HeavyTable
 from services.exporter.names import Domain, HeavyNames, count_domains
 
@@ -84,14 +84,16 @@ class Recent:
     def see(self, envelope: Envelope, batch: pa.RecordBatch, columns: Columns, counts: Counts) -> None:
         """Add one batch."""
         keys = frozen(np.concatenate((columns.source, columns.destination), axis=1))
-        services, has_ports = _services(batch, columns)
+        services, has_ports = _services(columns)
+        domains = count_domains(batch, columns)
         with self._lock:
             self._roll()
             self._add_second(envelope.packets, envelope.bytes)
             self._counts.add(counts)
             self._pairs.add(keys, columns.packets, columns.bytes, columns.ip_version)
             self._ports.add(services, columns.packets, columns.bytes, has_ports)
-            count_domains(batch, columns, self._domains)
+            for domain in domains:
+                self._domains.add(*domain)
 
     def seconds(self, since: int = 0) -> list[Second]:
         """Return the seconds that are over, from ``since`` on, without gaps."""
@@ -147,10 +149,9 @@ class Recent:
         self._seconds[-1] = Second(last.time, last.packets + packets, last.bytes + size)
 
 
-def _services(batch: pa.RecordBatch, columns: Columns) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
+def _services(columns: Columns) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
     """Return (protocol, port) of each row as one word, and which rows have ports; the lower port is the service's."""
-    source, destination = ports(batch)
-    lower = np.minimum(source, destination).astype(np.uint64)
+    lower = np.minimum(columns.source_port, columns.destination_port).astype(np.uint64)
     words = lower | columns.ip_protocol.astype(np.uint64) << np.uint64(_PROTOCOL_SHIFT)
     return frozen(words.reshape(-1, 1)), frozen((lower != 0).view(np.uint8))
 

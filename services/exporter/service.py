@@ -14,6 +14,7 @@ from services.exporter.ledger_book import LedgerBook
 from services.exporter.ledger_watch import LedgerWatch
 from services.exporter.live import LivePage
 from services.exporter.metrics import HopMetrics, LedgerMetrics, OwnMetrics, TrafficMetrics
+from services.exporter.opt_in import OptIn
 from services.exporter.recent import Recent
 from services.exporter.tail import Tail
 from streamgauge import encode
@@ -45,7 +46,8 @@ def warm_up() -> None:
     rows.buffers.state[0] = 1
     batch = encode.to_arrow(rows, encode.Origin("warm-up", "none"))
     envelope = Envelope("warm-up", "none", 1, "none", "none", 1, 0, 0, 0, 0)
-    counted = Aggregator(networks.parse(""), 100).fold(envelope, batch)
+    opt_in = OptIn(100, talkers=True, domains=True)
+    counted = Aggregator(networks.parse(""), 100, opt_in=opt_in).fold(envelope, batch)
     Recent().see(envelope, batch, *counted)
 
 
@@ -61,7 +63,8 @@ class Exporter:
         """
         own, nats = settings.section(ExporterSettings), settings.section(NatsSettings)
         self.metrics = Metrics()
-        self.aggregator = Aggregator(networks.parse(own.inside), own.series_budget)
+        opt_in = OptIn(own.series_budget, talkers=own.talkers, domains=own.domains)
+        self.aggregator = Aggregator(networks.parse(own.inside), own.series_budget, opt_in=opt_in)
         self.book = LedgerBook()
         self.bus = Bus(nats, "exporter")
         self.recent, self.tail = Recent(), Tail()

@@ -83,6 +83,8 @@ NO_QTYPE: Final = 0
 NO_RCODE: Final = 0xFFFF
 
 QTYPES: Final = (UNKNOWN, "other", *_QTYPE_NAMES.values())
+#: Types that every node is asked for.
+BEGUN_QTYPES: Final = ("A", "AAAA")
 RCODES: Final = (UNKNOWN, "other", *_RCODE_NAMES.values())
 
 #: Upper bounds of the packet-size histogram in bytes: RFC 2819's steps, then jumbo frames and segments that the card

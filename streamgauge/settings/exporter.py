@@ -19,3 +19,7 @@ class ExporterSettings(SharedWorkSettings):
         description="networks that are inside, for the label direction",
     )
     series_budget: int = Field(20_000, ge=10, le=1_000_000, description="most series of one metric family")
+    talkers: bool = Field(
+        False, description="count packets and bytes by pair of addresses too: labels that traffic chooses"
+    )
+    domains: bool = Field(False, description="count DNS queries by registered domain too: labels that traffic chooses")
