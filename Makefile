@@ -136,7 +136,9 @@ secrets: setup ## make certificates, passwords and keys in secrets/; never overw
 
 .PHONY: up
 up: secrets ## start everything on this machine behind https://localhost:8443
-	@$(COMPOSE) up --detach --build --wait && $(COMPOSE) ps
+	@$(COMPOSE) up --detach --build --wait || { $(COMPOSE) ps --all; \
+		echo "not every part is healthy; what one says: make logs ARGS=<part>" >&2; exit 1; }
+	@$(COMPOSE) ps
 
 .PHONY: down
 down: ## stop everything; the data stays (ARGS=--volumes removes it)
