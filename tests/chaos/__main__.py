@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from streamgauge import logs
 from streamgauge.errors import StreamgaugeError
 from streamgauge.settings import LogSettings
-from tests.chaos.run import UnfinishedError, kinds_here, run, schedule
+from tests.chaos.faults import possible
+from tests.chaos.run import UnfinishedError, run, schedule
 from tests.chaos.stand import Options
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ def main() -> int:
         outcome = asyncio.run(
             run(
                 folder,
-                lambda stand: schedule(seed, options.faults, chosen(kinds_here(stand), options.only)),
-                Options(nodes=options.nodes, rate=options.rate),
+                lambda stand: schedule(seed, options.faults, chosen(possible(stand), options.only)),
+                Options(nodes=options.nodes, rate=options.rate, live=True),
                 tell=say,
             )
         )
@@ -84,7 +85,19 @@ def table(outcome: Outcome) -> str:
 
 def sums(verdict: Verdict) -> str:
     """Return what a verdict came to as text."""
-    names = ("boots", "batches", "repeated", "objects", "", "fed", "published", "stored", "crashed", "evicted")
+    names = (
+        "boots",
+        "batches",
+        "repeated",
+        "objects",
+        "",
+        "fed",
+        "published",
+        "stored",
+        "crashed",
+        "evicted",
+        "dropped",
+    )
     parts = [(name, f"{getattr(verdict, name):,}") if name else _GAP for name in names]
     totals = [(name.upper(), f"{getattr(verdict, name):,}") for name in ("lost", "duplicated", "unaccounted")]
     return "\n".join((_columns([*parts, _GAP, *totals]), *(f"! {finding}" for finding in verdict.findings[:50])))

@@ -161,7 +161,7 @@ async def run(folder: Path, *, minutes: float, rate: int) -> tuple[Verdict, bool
         say("no more load; draining")
         await drain(stand)
         say("reading everything back")
-        found = await evidence.collect(stand.nats_settings, stand.s3_settings)
+        found = await evidence.collect(stand)
     finally:
         await stand.close()
     for who in first.peaks:

@@ -1,7 +1,9 @@
-"""What a run leaves behind, read back without the services: the whole stream, and every object in the bucket."""
+"""What a run leaves behind: the whole stream and every object, read back without the services; and what these say."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -11,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from streamgauge import codec, objects
+from streamgauge.audit import take
 from streamgauge.bus import Bus
+from streamgauge.demo.scrape import Page, PageError, fetch
 from streamgauge.ledger import LedgerRecord
 from streamgauge.objects import Manifest
 from streamgauge.store import Store
@@ -21,12 +25,14 @@ from tests.chaos import feed
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
-    from streamgauge.settings import NatsSettings, S3Settings
     from tests.chaos.feed import Counts
+    from tests.chaos.stand import Stand
 
     Boot = tuple[str, str]
 
 _FETCH: Final = 256
+#: Seconds the exporter may take to have read the last ledger records, and between two looks.
+_EXPORTER_TIMEOUT, _POLL = 60.0, 0.5
 
 
 @dataclass(slots=True)
@@ -72,17 +78,27 @@ class Evidence:
     ledger_messages: int = 0
     #: Messages the stream no longer has: then it proves nothing.
     discarded: int = 0
+    #: Frames that were lost before the live node could see them.
+    undelivered: int = 0
+    #: What ``streamgauge audit --deep`` finds, and what the exporter's page says against the ledger.
+    audit: list[str] = field(default_factory=list)
+    exporter: list[str] = field(default_factory=list)
 
 
-async def collect(nats: NatsSettings, s3: S3Settings) -> Evidence:
+async def collect(stand: Stand) -> Evidence:
     """Read everything back."""
-    evidence = Evidence()
-    bus, store = Bus(nats, "chaos"), Store(s3)
+    evidence = Evidence(undelivered=0 if stand.wire is None else stand.wire.undelivered)
+    stream = stand.nats_settings.stream
+    bus, store = Bus(stand.nats_settings, "chaos"), Store(stand.s3_settings)
     await bus.start()
     store.open()
     try:
-        await _read_stream(bus, nats.stream, evidence)
+        await _read_stream(bus, stream, evidence)
         await _read_bucket(store, evidence.stored)
+        report = await take(store, bus, stream=stream, read_all=True)
+        evidence.audit = [finding.what for finding in report.findings]
+        if stand.exporter is not None:
+            evidence.exporter = await _ask_exporter(stand.exporter_url, {node for node, _ in evidence.published})
     finally:
         await store.stop()
         await bus.stop()
@@ -113,6 +129,29 @@ def _note(message: Msg, evidence: Evidence) -> None:
         evidence.repeated += 1
     batch = codec.decode(message.data, envelope.content_type)
     boot.batches[envelope.sequence] = np.asarray(batch.column("tcp_seq")).astype(np.int64)
+
+
+async def _ask_exporter(url: str, nodes: set[str]) -> list[str]:
+    """Return what the exporter's page says that contradicts a run that came out even."""
+    wrong = ["the exporter does not answer"]
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_EXPORTER_TIMEOUT):
+            while wrong:
+                with contextlib.suppress(PageError):
+                    wrong = contradictions(Page(await asyncio.to_thread(fetch, url)), nodes)
+                await asyncio.sleep(_POLL if wrong else 0)
+    return wrong
+
+
+def contradictions(page: Page, nodes: set[str]) -> list[str]:
+    """Return nodes whose ledger the page does not have, or not as one that is closed and comes out even."""
+    wrong = []
+    for node in sorted(nodes):
+        if page.total("ledger_decoded_packets_total", node=node) == 0:
+            wrong.append(f"the exporter has no ledger of {node}")
+        counts = {name: page.total(name, node=node) for name in ("ledger_imbalance_packets", "ledger_spooled_packets")}
+        wrong += [f"the exporter shows {name} {count} of {node}" for name, count in counts.items() if count]
+    return wrong
 
 
 async def _read_bucket(store: Store, stored: Stored) -> None:

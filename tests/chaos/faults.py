@@ -17,7 +17,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from streamgauge.bus import Bus
 from streamgauge.errors import StreamgaugeError
 from tests.chaos.proxy import Mode, Proxy
-from tests.chaos.stand import SHARDS, Stand
+from tests.chaos.stand import LIVE_SPOOL_AGE, SHARDS, Stand
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _FILL_INTERVAL: Final = 0.2  # seconds
 #: Seconds by which clocks are stepped at the most, in either direction.
 _CLOCK_STEP: Final = 7200
+#: Frames that certainly do not fit into the ring of the live node.
+_OVERFLOW: Final = 6000
 
 
 class Context(NamedTuple):
@@ -65,6 +67,16 @@ async def restart_collector(context: Context) -> None:
 async def hang_collector(context: Context) -> None:
     worker = context.collector()
     worker.hang()
+    await context.wait()
+    worker.wake()
+
+
+async def overflow_ring(context: Context) -> None:
+    """Halt the live collector and send more than its ring holds: the kernel drops, and must have counted it."""
+    worker, wire = context.stand.live_collector, context.stand.wire
+    assert wire is not None
+    worker.hang()
+    await wire.burst(_OVERFLOW)
     await context.wait()
     worker.wake()
 
@@ -127,6 +139,11 @@ async def scale_backup(context: Context) -> None:
     stand.take_note(old)
 
 
+async def kill_exporter(context: Context) -> None:
+    assert context.stand.exporter is not None
+    context.stand.exporter.kill()
+
+
 async def restart_nats(context: Context) -> None:
     await asyncio.to_thread(context.stand.nats.stop)
     await context.wait()
@@ -137,6 +154,21 @@ async def kill_nats(context: Context) -> None:
     await asyncio.to_thread(context.stand.nats.kill)
     await context.wait()
     await asyncio.to_thread(context.stand.nats.start)
+
+
+async def outlast_spool(context: Context) -> None:
+    """Keep NATS away for longer than the live node keeps batches: it gives the oldest up, and must count them."""
+    proxy = context.stand.nats_proxy
+    proxy.set(Mode.REFUSE)
+    proxy.cut()
+    await context.wait(LIVE_SPOOL_AGE + 2.0 + context.lasts)
+    proxy.set(Mode.PASS)
+
+
+async def kill_s3(context: Context) -> None:
+    await asyncio.to_thread(context.stand.s3.kill)
+    await context.wait()
+    await asyncio.to_thread(context.stand.s3.start)
 
 
 async def restart_s3(context: Context) -> None:
@@ -246,6 +278,8 @@ KINDS: Final[dict[str, Kind]] = {
     "backup: restart": Kind("backups", restart_backup),
     "backup: hangs": Kind("backups", hang_backup),
     "backup: 1 to 3, 3 to 1": Kind("backups", scale_backup),
+    "exporter: kill -9": Kind("exporter", kill_exporter),
+    "ring: overflows": Kind("collectors", overflow_ring),
     "nats: restart": Kind("nats", restart_nats),
     "nats: kill -9": Kind("nats", kill_nats),
     "nats: connections cut": Kind("nats way", cut_nats),
@@ -254,6 +288,8 @@ KINDS: Final[dict[str, Kind]] = {
     "nats: silent": Kind("nats way", mode("nats", Mode.HANG)),
     "nats: answers lost": Kind("nats way", mode("nats", Mode.DEAF, then_cut=True)),
     "nats: refuses": Kind("nats way", mode("nats", Mode.REFUSE)),
+    "nats: away, spool too old": Kind("nats way", outlast_spool),
+    "s3: kill -9": Kind("s3", kill_s3),
     "s3: restart": Kind("s3", restart_s3),
     "s3: connections cut": Kind("s3 way", cut_s3),
     "s3: slow": Kind("s3 way", mode("s3", Mode.SLOW)),
@@ -266,5 +302,13 @@ KINDS: Final[dict[str, Kind]] = {
     "consumer rewound": Kind("nats", rewind_consumer),
 }
 
-#: Kinds that need a disk of their own under the spool.
-NEED_SMALL_DISKS: Final = {"collector: disk full"}
+
+def possible(stand: Stand) -> list[str]:
+    """Return the kinds of faults that can be had on this machine, with this stand."""
+    needs = {
+        "collector: disk full": stand.has_small_disks,
+        "exporter: kill -9": stand.exporter is not None,
+        "ring: overflows": stand.wire is not None,
+        "nats: away, spool too old": stand.wire is not None,
+    }
+    return [kind for kind in KINDS if needs.get(kind, True)]

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     Counts = npt.NDArray[np.int64]
 
-#: Packets of the file.
+#: Name and packets of the file.
+NAME: Final = "feed.pcap"
 PACKETS: Final = 4000
+PORT: Final = 9999
 _START: Final = 1_700_000_000  # seconds since 1970
 
 
@@ -30,15 +32,16 @@ def write(path: Path, *, rate: int) -> None:
     content = bytearray(struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1))
     for number in range(PACKETS):
         seconds, fraction = divmod(number * 10**9 // rate, 10**9)
-        frame = _frame(number)
-        content += struct.pack("<IIII", _START + seconds, fraction, len(frame), len(frame)) + frame
+        packet = frame(number)
+        content += struct.pack("<IIII", _START + seconds, fraction, len(packet), len(packet)) + packet
     path.write_bytes(content)
 
 
-def _frame(number: int) -> bytes:
-    head = struct.pack("!HHIIBBHHH", 1024 + number, 9999, number, 0, 5 << 4, 0x18, 512, 0, 0)
-    frame: bytes = packets.ethernet(0x0800, packets.ipv4(6, head + bytes(6)))  # type: ignore[no-untyped-call]
-    return frame
+def frame(number: int) -> bytes:
+    """Return a packet of the file."""
+    head = struct.pack("!HHIIBBHHH", 1024 + number, PORT, number, 0, 5 << 4, 0x18, 512, 0, 0)
+    packet: bytes = packets.ethernet(0x0800, packets.ipv4(6, head + bytes(6)))  # type: ignore[no-untyped-call]
+    return packet
 
 
 def counts(numbers: Counts, weights: Counts | None = None) -> Counts:

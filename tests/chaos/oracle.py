@@ -1,13 +1,16 @@
 """The verdict: what was fed, published, stored and itemised as lost must come out even, packet by packet.
 
-Four witnesses, none of which is asked about itself:
+Six witnesses, none of which is asked about itself:
 
 1. the **file**: what a boot published, in the order of its sequences, is the replay of the file from its beginning,
-   nothing left out. Only what a killed collector had not yet on disk is missing, at the end;
+   nothing left out. Only what a killed collector had not yet on disk is missing, at the end. A boot that captured live
+   begins somewhere; from there on nothing is left out but what the kernel counted as dropped;
 2. the **stream**: each batch in it is in exactly one object, and no object holds any other;
 3. the **rows** in the bucket: each packet of the file as often as the boots of its node published it;
 4. the **ledger**: decoded = published + evicted + crashed for every boot, nothing spooled any more, and published is
-   what is stored.
+   what is stored;
+5. the **audit**: ``streamgauge audit --deep`` finds nothing;
+6. the **exporter** shows every node, and no imbalance.
 
 A collector killed while its spool refused to be written held batches in memory only. They are lost with it, and it
 shows as sequences missing in the middle: those must not be more than the ledger counts as crashed.
@@ -41,6 +44,7 @@ class Verdict:
     stored: int = 0
     evicted: int = 0
     crashed: int = 0
+    dropped: int = 0
     lost: int = 0
     duplicated: int = 0
     unaccounted: int = 0
@@ -57,6 +61,7 @@ def judge(evidence: Evidence) -> Verdict:
     stored = evidence.stored
     verdict = Verdict(boots=len(evidence.published), objects=stored.objects, repeated=evidence.repeated)
     verdict.findings += stored.faults
+    verdict.findings += [f"audit: {what}" for what in evidence.audit] + evidence.exporter
     if evidence.discarded:
         verdict.findings.append(f"the stream discarded {evidence.discarded} messages: raise its limit")
     if stored.quarantined:
@@ -86,22 +91,24 @@ def _judge_boot(who: tuple[str, str], published: Published, evidence: Evidence, 
     twice = {sequence for sequence, objects in known.items() if objects > 1}
     if twice:
         verdict.findings.append(f"{who}: batches in more than one object: {_some(twice)}")
-    _judge_replay(who, published, verdict)
+    _judge_replay(who, published, evidence.undelivered, verdict)
     _judge_ledger(who, published, stored.packets.get(who, 0), verdict)
 
 
-def _judge_replay(who: tuple[str, str], published: Published, verdict: Verdict) -> None:
-    """Compare with the file. Between two batches in sequence nothing may be left out."""
+def _judge_replay(who: tuple[str, str], published: Published, undelivered: int, verdict: Verdict) -> None:
+    """Compare with the file. Between two batches in sequence nothing may be left out that the kernel handed over."""
     gaps = set(range(1, max(published.batches, default=0) + 1)) - published.batches.keys()
-    numbers = published.numbers
-    left_out = int(feed.breaks(numbers).sum()) if len(numbers) else 0
-    crashed = 0 if published.ledger is None else published.ledger.crashed
-    evicted = 0 if published.ledger is None else published.ledger.evicted
-    if not gaps:
-        _find(verdict, "lost", left_out, f"{who}: packets left out between batches in sequence")
-    elif left_out > crashed + evicted:
-        excess = left_out - crashed - evicted
-        _find(verdict, "lost", excess, f"{who}: batches {_some(gaps)} missing, {left_out} packets; crashed {crashed}")
+    ledger = published.ledger
+    live = ledger is not None and ledger.interface != feed.NAME
+    # What came before a live capture began was not for it.
+    left_out = int(feed.breaks(published.numbers)[int(live) :].sum())
+    named = ledger.kernel_dropped + undelivered if ledger is not None and live else 0
+    if gaps and ledger is not None:
+        named += ledger.crashed + ledger.evicted
+    if left_out > named:
+        missing = f"batches {_some(gaps)} missing" if gaps else "between batches in sequence"
+        what = f"{who}: {left_out} packets left out, {missing}; {named} of them have a name"
+        _find(verdict, "lost", left_out - named, what)
 
 
 def _judge_ledger(who: tuple[str, str], published: Published, stored: int, verdict: Verdict) -> None:
@@ -112,6 +119,7 @@ def _judge_ledger(who: tuple[str, str], published: Published, stored: int, verdi
     verdict.fed += ledger.decoded
     verdict.evicted += ledger.evicted
     verdict.crashed += ledger.crashed
+    verdict.dropped += ledger.kernel_dropped
     remainder = abs(ledger.unpublished) + abs(ledger.undecoded) + ledger.spooled + abs(ledger.published - stored)
     sums = (
         f"received {ledger.kernel_received}, decoded {ledger.decoded}, published {ledger.published}, "

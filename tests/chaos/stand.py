@@ -9,10 +9,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from streamgauge.embedded import NatsServer, S3Server
+from streamgauge.embedded import NatsServer, S3Server, free_ports
 from streamgauge.settings import NatsSettings, S3Settings
 from tests.chaos import feed
 from tests.chaos.proxy import Proxy
+from tests.chaos.wire import Wire
 from tests.chaos.worker import Worker
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 #: Bytes of the small disk under each spool; the spool's own least bound is 16 MiB.
 _DISK: Final = "24m"
 SHARDS: Final = 4
+#: Seconds after which the live node gives up a batch that was never sent.
+LIVE_SPOOL_AGE: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class Options:
     rate: int = 800
     backup: str = "services.backup"
     collector: str = "services.collector"
+    #: Also a node that captures live, where that is allowed, and an exporter.
+    live: bool = False
     #: Bound of the stream, and settings of each backup beside those of a run (without the prefix).
     stream_bytes: int = 2 << 30
     backup_settings: Mapping[str, str] = field(default_factory=dict)
@@ -50,7 +55,11 @@ class Stand:
         self.s3_proxy = Proxy(self.s3.port)
         self.collectors: list[Worker] = []
         self.backups: list[Worker] = []
-        self._capture = folder / "feed.pcap"
+        self.exporter: Worker | None = None
+        self.exporter_url = ""
+        #: The traffic of the last collector, if that captures live.
+        self.wire: Wire | None = None
+        self._capture = folder / feed.NAME
         self._mounted: list[Path] = []
         self._started = 0
         #: Processes that ended by themselves, by service and status; they were started again.
@@ -90,12 +99,17 @@ class Stand:
         self.backups = self.more_backups(1)
         for number in range(self.options.nodes):
             self.collectors.append(self._collector(number, loop=0, pace="recorded"))
-        for worker in (*self.backups, *self.collectors):
+        if self.options.live:
+            self._prepare_live()
+        for worker in (*self.backups, *self.collectors, *self._exporters()):
             worker.start()
 
     async def close(self) -> None:
         """End whatever still runs and give the small disks back."""
-        await asyncio.gather(*(worker.abandon() for worker in (*self.collectors, *self.backups)))
+        running = (*self.collectors, *self.backups, *self._exporters())
+        await asyncio.gather(*(worker.abandon() for worker in running))
+        if self.wire is not None:
+            await self.wire.close()
         await self.nats_proxy.stop()
         await self.s3_proxy.stop()
         self.nats.kill()
@@ -129,7 +143,13 @@ class Stand:
 
     def closing_collectors(self) -> list[Worker]:
         """Prepare a last collector for each node: it publishes what the spool holds, reads the file once, and ends."""
-        return [self._collector(number, loop=1, pace="max") for number in range(self.options.nodes)]
+        return [self._collector(number, loop=1, pace="max") for number in range(len(self.collectors))]
+
+    @property
+    def live_collector(self) -> Worker:
+        """The collector that captures what is on the wire."""
+        assert self.wire is not None, "the fault needs a node that captures live"
+        return self.collectors[-1]
 
     def node(self, number: int) -> str:
         """Return the name of a node."""
@@ -145,7 +165,45 @@ class Stand:
             for status, times in worker.ended.items():
                 self.ended[f"{worker.name.partition('-')[0]} with status {status}"] += times
 
+    def _prepare_live(self) -> None:
+        """Prepare an exporter, and a node that captures live if the machine lets us."""
+        (port,) = free_ports(1)
+        self.exporter_url = f"http://127.0.0.1:{port}/metrics"
+        self.exporter = self._worker("exporter", "services.exporter", {"EXPORTER_PORT": str(port)})
+        wire = Wire(rate=self.options.rate)
+        try:
+            wire.open()
+        except OSError:
+            return
+        self.wire = wire
+        settings = {
+            "COLLECTOR_SOURCE": "ring",
+            "COLLECTOR_INTERFACE": wire.here,
+            "COLLECTOR_FILTER": f"tcp dst port {feed.PORT}",
+            # Small, so that it overflows when nobody reads for a moment.
+            "COLLECTOR_RING_BLOCKS": "8",
+            "COLLECTOR_RING_BLOCK_BYTES": str(64 << 10),
+            # Each packet stays a row of its own, by which it is known again.
+            "COLLECTOR_OVERLOAD": "evict",
+            # Short, so that batches are given up when NATS is away.
+            "COLLECTOR_SPOOL_AGE": str(LIVE_SPOOL_AGE),
+        }
+        self.collectors.append(self._collector_with(len(self.collectors), settings))
+        wire.start()
+
+    def _exporters(self) -> list[Worker]:
+        return [] if self.exporter is None else [self.exporter]
+
     def _collector(self, number: int, *, loop: int, pace: str) -> Worker:
+        settings = {
+            "COLLECTOR_SOURCE": "file",
+            "COLLECTOR_FILE": str(self._capture),
+            "COLLECTOR_FILE_LOOP": str(loop),
+            "COLLECTOR_FILE_PACE": pace,
+        }
+        return self._collector_with(number, settings)
+
+    def _collector_with(self, number: int, source: dict[str, str]) -> Worker:
         disk = self.disk(number)
         if not disk.exists():
             disk.mkdir()
@@ -155,13 +213,10 @@ class Stand:
         settings = {
             "COLLECTOR_NODE": self.node(number),
             "COLLECTOR_PORT": "0",
-            "COLLECTOR_SOURCE": "file",
-            "COLLECTOR_FILE": str(self._capture),
-            "COLLECTOR_FILE_LOOP": str(loop),
-            "COLLECTOR_FILE_PACE": pace,
             "COLLECTOR_BATCH_AGE": "0.1",
             "COLLECTOR_SPOOL_DIR": str(disk / "spool"),
             "COLLECTOR_SPOOL_BYTES": str(16 << 20),
+            **source,
         }
         return self._worker(f"collector-{number}", self.options.collector, settings)
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from streamgauge.demo.scrape import Page
 from streamgauge.ledger import LedgerRecord
 from tests.chaos import feed, oracle
-from tests.chaos.evidence import Evidence, Published, Stored
+from tests.chaos.evidence import Evidence, Published, Stored, contradictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,7 @@ def even() -> Evidence:
     numbers = np.arange(4 * SIZE) % feed.PACKETS
     batches = {sequence + 1: numbers[sequence * SIZE : (sequence + 1) * SIZE] for sequence in range(4)}
     total = 4 * SIZE
-    ledger = LedgerRecord(*WHO, "feed", 0, "stop", kernel_received=total, decoded=total, published=total)
+    ledger = LedgerRecord(*WHO, feed.NAME, 0, "stop", kernel_received=total, decoded=total, published=total)
     stored = Stored({WHO: Counter(range(1, 5))}, {WHO: total}, {"node-0": feed.replayed(total)}, objects=2)
     return Evidence({WHO: Published(batches, ledger)}, stored)
 
@@ -55,7 +56,7 @@ def skip_a_batch(evidence: Evidence) -> None:
 def leave_in_spool(evidence: Evidence) -> None:
     total = 4 * SIZE
     evidence.published[WHO].ledger = LedgerRecord(
-        *WHO, "feed", 0, "stop", kernel_received=total + 7, decoded=total + 7, published=total, spooled=7
+        *WHO, feed.NAME, 0, "stop", kernel_received=total + 7, decoded=total + 7, published=total, spooled=7
     )
 
 
@@ -86,3 +87,48 @@ def test_uneven(change: Callable[[Evidence], None], lost: int, duplicated: int) 
     assert not verdict.good
     assert (verdict.lost, verdict.duplicated) == (lost, duplicated)
     assert change is not leave_in_spool or verdict.unaccounted == 7
+
+
+def captured_live(evidence: Evidence, **counts: int) -> Evidence:
+    """Take a boot for one that captured live: ten packets of its second batch are not there."""
+    batches = evidence.published[WHO].batches
+    evidence.stored.rows["node-0"] -= feed.counts(batches[2][:10])
+    batches[2] = batches[2][10:]
+    total = 4 * SIZE - 10
+    own = {"kernel_received": total, "decoded": total, "published": total} | counts
+    evidence.published[WHO].ledger = LedgerRecord(*WHO, "eth0", 0, "stop", **own)
+    evidence.stored.packets[WHO] = total
+    return evidence
+
+
+def test_what_the_kernel_dropped_has_a_name() -> None:
+    """A live boot may begin anywhere and leave out what was dropped, or never came so far; nothing else."""
+    dropped = captured_live(even(), kernel_received=4 * SIZE, kernel_dropped=10)
+    undelivered = captured_live(even())
+    undelivered.undelivered = 10
+    begun_later = captured_live(even(), kernel_received=4 * SIZE, kernel_dropped=10)
+    for boot in begun_later.published.values():
+        boot.batches = {number: (numbers + 700) % feed.PACKETS for number, numbers in boot.batches.items()}
+    begun_later.stored.rows["node-0"] = np.roll(begun_later.stored.rows["node-0"], 700)
+
+    assert oracle.judge(dropped).good
+    assert oracle.judge(dropped).dropped == 10
+    assert oracle.judge(undelivered).good
+    assert oracle.judge(begun_later).good
+    assert oracle.judge(captured_live(even(), kernel_received=4 * SIZE - 3, kernel_dropped=7)).lost == 3
+
+
+def test_audit_and_exporter_are_heard() -> None:
+    """What either of them says is a finding; the exporter must know every node, closed and even."""
+    evidence = even()
+    evidence.audit = ["something"]
+    assert not oracle.judge(evidence).good
+
+    page = Page(
+        'streamgauge_ledger_decoded_packets_total{node="a",interface="x"} 5\n'
+        'streamgauge_ledger_imbalance_packets{node="a",interface="x"} 2'
+    )
+    assert contradictions(page, {"a", "b"}) == [
+        "the exporter shows ledger_imbalance_packets 2 of a",
+        "the exporter has no ledger of b",
+    ]
