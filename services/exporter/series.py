@@ -9,7 +9,7 @@ have a series is decided by weight: candidates are counted by Misra-Gries with `
 by at most 2N/budget, N being what went to ``__other__`` in the interval. So a key that carries, in one interval, more
 than twice the recent weight of the lightest series plus 2N/budget is admitted at its end (the heaviest first, a tenth
 of the budget at a time, which bounds the churn that Prometheus sees). Memory is bounded by two keys per series of the
-budget.
+budget. ``fold`` takes series of things that are gone off the page; their totals stay in ``__other__``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Final
 from services.exporter.words import OTHER
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from streamgauge.exposition import Key
 
 #: Seconds between two calls of ``rebalance``.
@@ -52,6 +54,8 @@ class SeriesTable:
         self.folded = [0] * measures
         #: Additions that went to ``__other__``.
         self.overflows = 0
+        #: Series that were folded because what they stood for is gone.
+        self.removals = 0
         self._slots: dict[Key, int] = {}
         self._recent = [0]
         self._candidates: dict[Key, int] = {}
@@ -59,7 +63,12 @@ class SeriesTable:
     @property
     def active(self) -> int:
         """Series on the page, ``__other__`` included once it holds something."""
-        return len(self.keys) - (0 if self.overflows else 1)
+        return len(self.keys) - self._first
+
+    @property
+    def _first(self) -> int:
+        """The first slot on the page: ``__other__`` is there once something was added to it."""
+        return 0 if self.overflows or self.removals else 1
 
     def has(self, key: Key) -> bool:
         """Return whether a key has a series of its own."""
@@ -108,12 +117,30 @@ class SeriesTable:
             self._candidates = {}
         self._recent = [weight >> 1 for weight in self._recent]
 
-    def _replace(self, slot: int, key: Key, weight: int) -> None:
+    def fold(self, keys: Iterable[Key]) -> None:
+        """Take series off the page, their totals into ``__other__``: what they stood for is gone."""
+        for key in keys:
+            slot = self._slots.get(key)
+            if slot is None:
+                continue
+            self._to_other(slot)
+            # The last series moves into the gap.
+            moved, values, recent = self.keys.pop(), self.values.pop(), self._recent.pop()
+            if slot < len(self.keys):
+                self.keys[slot], self.values[slot], self._recent[slot] = moved, values, recent
+                self._slots[moved] = slot
+            self.removals += 1
+            self.generation += 1
+
+    def _to_other(self, slot: int) -> None:
         other = self.values[_OTHER_SLOT]
         for measure, amount in enumerate(self.values[slot]):
             other[measure] += amount
             self.folded[measure] += amount
         del self._slots[self.keys[slot]]
+
+    def _replace(self, slot: int, key: Key, weight: int) -> None:
+        self._to_other(slot)
         self._slots[key] = slot
         self.keys[slot] = key
         self.values[slot] = [0] * self._measures
@@ -123,12 +150,12 @@ class SeriesTable:
 
     def published_keys(self) -> list[Key]:
         """Return the label values of the series on the page."""
-        return self.keys[0 if self.overflows else 1 :]
+        return self.keys[self._first :]
 
     def published_rows(self) -> list[list[int]]:
         """Return the totals of the series on the page, in the order of ``published_keys``."""
-        return [values.copy() for values in self.values[0 if self.overflows else 1 :]]
+        return [values.copy() for values in self.values[self._first :]]
 
     def published(self, measure: int) -> list[int]:
         """Return one measure of them."""
-        return [values[measure] for values in self.values[0 if self.overflows else 1 :]]
+        return [values[measure] for values in self.values[self._first :]]

@@ -131,3 +131,32 @@ def test_a_million_distinct_keys_keep_to_the_budget(budget):
     assert sum(table.published(1)) == sum(number % 1500 for number in range(1_000_000))
     assert table.overflows >= 1_000_000 - 2 * budget * 20
     assert grown < 500 * budget
+
+
+def test_what_is_gone_is_folded_into_other():
+    """Its total stays in the sum, its place is free, and the others keep theirs."""
+    table = SeriesTable(1, 2, 4, weight=1)
+    for name, size in (("a", 10), ("b", 20), ("c", 30)):
+        table.add((name,), (1, size))
+    table.fold([("a",), ("never there",)])
+    table.add(("c",), (1, 5))
+    table.add(("d",), (1, 40))
+    assert shown(table) == {("__other__",): [1, 10], ("c",): [2, 35], ("b",): [1, 20], ("d",): [1, 40]}
+    assert (table.active, table.removals, table.folded, table.overflows) == (4, 1, [1, 10], 0)
+
+
+@given(ADDITIONS, st.integers(2, 12), st.lists(st.integers(0, 40), max_size=20))
+def test_totals_are_exact_whatever_is_folded(additions, budget, gone):
+    """Folding between additions and rebalancing neither loses nor doubles anything."""
+    table = SeriesTable(1, 1, budget)
+    total = 0
+    for number, (name, size) in enumerate(additions):
+        table.add((str(name),), (size,))
+        total += size
+        if gone and number % 7 == 0:
+            table.fold([(str(gone[number % len(gone)]),)])
+        if number % 11 == 0:
+            table.rebalance()
+        assert sum(table.published(0)) == total
+        assert len(table.published_keys()) == table.active <= budget
+        assert len(set(table.published_keys())) == table.active

@@ -1,0 +1,187 @@
+# mypy: allow-untyped-defs, allow-untyped-decorators
+"""Counts traffic by pair of workloads, each packet once, over whole batches.
+
+The rules are in workloads.py and observation.py. Keys of pairs are ``source << 36 | destination << 8 | protocol``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from services.exporter.accelerate import inner, kernel
+
+_RST = 0x04
+# Positions in observation.REASONS.
+_NO_ADDRESS = 0
+_SERVICE_ADDRESS = 1
+_OTHER_NODE = 2
+_OTHER_INTERFACE = 3
+# Label positions of workloads.
+_WORLD = 0
+_UNKNOWN = 1
+# Columns of the amounts.
+_PACKETS = 0
+_BYTES = 1
+_RETRANSMITS = 2
+_RESETS = 3
+_DNS_FAILURES = 4
+
+_NO_RCODE = 0xFFFF
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+_SHIFT = np.uint64(29)
+_ONE = np.uint64(1)
+
+
+@inner
+def _mix(value, word):
+    value = (value ^ word) * _MIX
+    return value ^ (value >> _SHIFT)
+
+
+@inner
+def _is_inside(halves, row, networks):
+    high = halves[row, 0]
+    low = halves[row, 1]
+    for i in range(networks.masks.shape[0]):
+        if high & networks.masks[i, 0] == networks.values[i, 0] and low & networks.masks[i, 1] == networks.values[i, 1]:
+            return True
+    return False
+
+
+@inner
+def _label(owner, halves, row, owners, networks):
+    if owner >= 0:
+        return owners.labels[owner]
+    return _UNKNOWN if _is_inside(halves, row, networks) else _WORLD
+
+
+@inner
+def _is_here(source, destination, node, owners, collectors):
+    """Return whether this node is the one that counts packets between two owners."""
+    if source >= 0 and owners.nodes[source] >= 0 and collectors[owners.nodes[source]]:
+        return owners.nodes[source] == node
+    if destination >= 0 and owners.nodes[destination] >= 0 and collectors[owners.nodes[destination]]:
+        return owners.nodes[destination] == node
+    return True
+
+
+@inner
+def _find(places, keys, key):
+    """Return the place of a key, or the free place where it belongs."""
+    mask = np.uint64(len(places) - 1)
+    place = (key * _MIX >> _SHIFT) & mask
+    while places[place] != 0 and keys[places[place] - 1] != key:
+        place = (place + _ONE) & mask
+    return place
+
+
+@inner
+def _is_elected(columns, row, here, elections):
+    """Return whether this interface counts packets between two addresses of this node; 2: there is no room to tell."""
+    key = _mix(elections.seed[0], np.uint64(here.node))
+    key = _mix(key, columns.source[row, 0])
+    key = _mix(key, columns.source[row, 1])
+    key = _mix(key, columns.destination[row, 0])
+    key = _mix(key, columns.destination[row, 1])
+    time = columns.time[row]
+    place = _find(elections.places, elections.keys, key)
+    entry = elections.places[place] - 1
+    if entry < 0:
+        if elections.state[0] == len(elections.keys):
+            return 2
+        entry = elections.state[0]
+        elections.state[0] = entry + 1
+        elections.places[place] = entry + 1
+        elections.keys[entry] = key
+    elif elections.interfaces[entry] == here.interface:
+        elections.times[entry] = max(time, elections.times[entry])
+        return 1
+    elif time <= elections.times[entry]:
+        return 0
+    elif here.rank >= elections.ranks[entry] and time - elections.times[entry] < here.idle:
+        return 0
+    elections.interfaces[entry] = here.interface
+    elections.ranks[entry] = here.rank
+    elections.times[entry] = time
+    return 1
+
+
+@inner
+def _enter(pairs, key):
+    place = _find(pairs.places, pairs.keys, key)
+    entry = pairs.places[place] - 1
+    if entry < 0:
+        entry = pairs.state[0]
+        pairs.state[0] = entry + 1
+        pairs.places[place] = entry + 1
+        pairs.keys[entry] = key
+        for measure in range(pairs.amounts.shape[1]):
+            pairs.amounts[entry, measure] = 0
+    return entry
+
+
+@inner
+def _key(source, destination, protocol):
+    return np.uint64(source) << np.uint64(36) | np.uint64(destination) << np.uint64(8) | np.uint64(protocol)
+
+
+@kernel
+def count_rows(columns, marks, who, here, elections, pairs, left, first):
+    """Add rows from ``first`` on; return the row for which there was no room in ``pairs`` or ``elections``, or n.
+
+    columns: columns.Columns of n rows. marks u1[n]: 1 for segments sent again. who: workloads.Who. here:
+    observation.Here. elections: observation.Elections. pairs: workloads.Pairs. left i8[reasons, 2]: packets and bytes
+    that are not counted.
+    """
+    for row in range(first, len(columns.packets)):
+        packets = np.int64(columns.packets[row])
+        length = columns.bytes[row]
+        if packets == 0:
+            continue
+        if columns.ip_version[row] == 0:
+            left[_NO_ADDRESS, 0] += packets
+            left[_NO_ADDRESS, 1] += length
+            continue
+        source = who.sources[row]
+        destination = who.destinations[row]
+        reason = -1
+        if (source >= 0 and who.owners.services[source]) or (destination >= 0 and who.owners.services[destination]):
+            reason = _SERVICE_ADDRESS
+        elif not _is_here(source, destination, here.node, who.owners, who.collectors):
+            reason = _OTHER_NODE
+        else:
+            if pairs.state[0] + 2 > len(pairs.keys):
+                return row
+            elected = _is_elected(columns, row, here, elections)
+            if elected == 2:
+                return row
+            if elected == 0:
+                reason = _OTHER_INTERFACE
+        if reason >= 0:
+            left[reason, 0] += packets
+            left[reason, 1] += length
+            continue
+        protocol = who.protocols[columns.ip_protocol[row]]
+        from_label = _label(source, columns.source, row, who.owners, who.inside)
+        to_label = _label(destination, columns.destination, row, who.owners, who.inside)
+        entry = _enter(pairs, _key(from_label, to_label, protocol))
+        pairs.amounts[entry, _PACKETS] += packets
+        pairs.amounts[entry, _BYTES] += length
+        if marks[row]:
+            pairs.amounts[entry, _RETRANSMITS] += packets
+        if columns.tcp_flags[row] & _RST:
+            pairs.amounts[entry, _RESETS] += packets
+        rcode = columns.dns_rcode[row]
+        if columns.dns_response[row] == 1 and rcode != 0 and rcode != _NO_RCODE:
+            asked = _enter(pairs, _key(to_label, from_label, protocol))
+            pairs.amounts[asked, _DNS_FAILURES] += packets
+    return len(columns.packets)
+
+
+@kernel
+def index_keys(places, keys, used):
+    """Make the places anew for the first ``used`` keys."""
+    for place in range(len(places)):
+        places[place] = 0
+    for entry in range(used):
+        places[_find(places, keys, keys[entry])] = entry + 1

@@ -1,0 +1,237 @@
+"""Who talks to whom: traffic by pair of workloads, as of the time of each packet, each packet once.
+
+Names come from ``IdentityTable``; an address that nobody is known to have is ``__world__`` outside of the inside
+networks and ``__unknown__`` within. Where a packet counts is decided in observation.py.
+
+Sums gather by pair in arrays and go into the series tables when somebody looks, when the names change or when the
+arrays are full, so that a batch costs no Python for each pair. Retransmits, resets and unanswered connections count
+under the sender; a DNS failure under who asked.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from services.exporter import columns, words
+from services.exporter.observation import REASONS, SKIPPED, Collectors, Observation
+from services.exporter.series import REBALANCE_INTERVAL, SeriesTable
+from services.exporter.workload_kernels import count_rows, index_keys
+from streamgauge.identity.table import IdentityTable
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    import pyarrow as pa
+
+    from services.exporter.aggregate import Counts
+    from services.exporter.columns import Columns
+    from services.exporter.networks import Networks
+    from streamgauge.exposition import Key
+    from streamgauge.subjects import Envelope
+
+#: Namespace, name and kind, as they stand in labels.
+Workload = tuple[str, str, str]
+
+WORLD: Final = "__world__"
+#: Label positions 0 and 1.
+_NOBODY: Final[tuple[Workload, ...]] = ((WORLD,) * 3, (words.UNKNOWN,) * 3)
+
+#: Pairs whose sums are gathered at a time.
+_CAPACITY: Final = 1 << 15
+#: Columns of the sums, as the kernel writes them; ``unanswered`` is added here.
+_MEASURES: Final = 6
+_EVENTS: Final = ("retransmits", "resets", "dns_failures", "unanswered")
+#: Seconds between two looks for series of workloads that are gone.
+FOLD_INTERVAL: Final = 5.0
+
+
+class Owners(NamedTuple):
+    """What is known of each owner of an address."""
+
+    labels: npt.NDArray[np.int32]  # position of its workload
+    nodes: npt.NDArray[np.int32]  # number of its node, -1: on no node
+    services: npt.NDArray[np.uint8]  # 1: a service
+
+
+class Who(NamedTuple):
+    """What the kernel needs to know of n rows to name and place them."""
+
+    sources: npt.NDArray[np.int32]  # position in owners, -1: nobody known
+    destinations: npt.NDArray[np.int32]
+    owners: Owners
+    collectors: npt.NDArray[np.uint8]  # by number of a node: has a collector
+    protocols: npt.NDArray[np.uint8]  # position in words.PROTOCOLS by number
+    inside: Networks
+
+
+class Pairs(NamedTuple):
+    """Sums by pair and protocol until they go into the series tables."""
+
+    places: npt.NDArray[np.int32]
+    keys: npt.NDArray[np.uint64]
+    amounts: npt.NDArray[np.int64]  # [capacity, measures]
+    state: npt.NDArray[np.int64]  # [entries in use]
+
+
+class WorkloadTables(NamedTuple):
+    """The totals since the start."""
+
+    traffic: SeriesTable  # packets, bytes; labels: both workloads and the protocol
+    retransmits: SeriesTable
+    resets: SeriesTable
+    dns_failures: SeriesTable
+    unanswered: SeriesTable
+
+    @classmethod
+    def empty(cls, budget: int) -> WorkloadTables:
+        """Return empty tables with at most ``budget`` series each."""
+        return cls(SeriesTable(7, 2, budget, weight=1), *(SeriesTable(6, 1, budget) for _ in _EVENTS))
+
+
+class Workloads:
+    """Looks at each batch the consumer counts; lives as long as the service. Readers of the tables hold ``lock``."""
+
+    def __init__(self, inside: Networks, budget: int, collectors: Collectors) -> None:
+        self.lock = threading.Lock()
+        self.tables = WorkloadTables.empty(budget)
+        #: Packets and bytes that do not count, by position in REASONS.
+        self.left = np.zeros((len(REASONS), 2), np.int64)
+        self._inside = inside
+        self._protocols = words.protocol_positions()
+        self._collectors = collectors
+        self._observation = Observation()
+        self._pairs = Pairs(
+            places=np.zeros(4 * _CAPACITY, np.int32),
+            keys=np.zeros(_CAPACITY, np.uint64),
+            amounts=np.zeros((_CAPACITY, _MEASURES), np.int64),
+            state=np.zeros(1, np.int64),
+        )
+        self._collecting = np.zeros(0, np.uint8)
+        self._looked = 0.0
+        self._folded = 0.0
+        #: Who was living, and the state of the tables, when it was last looked for series to fold.
+        self._looked_at: tuple[object, ...] = ()
+        self._rebalanced = 0.0
+        self._nodes: dict[str, int] = {}
+        self._labels: list[Workload] = []
+        self._living: AbstractSet[Workload] = frozenset()
+        self._table = IdentityTable()
+        self._owners = Owners(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.uint8))
+        self.use(self._table, frozenset())
+
+    def use(self, table: IdentityTable, living: AbstractSet[Workload]) -> None:
+        """Name by this table from now on.
+
+        Args:
+            table: who had which address when.
+            living: workloads that have, or had in the last minute, an address; series of others are folded.
+
+        """
+        with self.lock:
+            self.flush()
+            self._table, self._living = table, living
+            self._nodes = {}
+            self._collecting = np.zeros(0, np.uint8)
+            positions: dict[Workload, int] = {workload: position for position, workload in enumerate(_NOBODY)}
+            labels, nodes = [], []
+            for owner in table.owners:
+                workload = (owner.namespace, owner.workload, owner.workload_kind)
+                labels.append(positions.setdefault(workload, len(positions)))
+                nodes.append(self._node(owner.node) if owner.node else -1)
+            self._labels = list(positions)
+            self._owners = Owners(
+                np.array(labels, np.int32),
+                np.array(nodes, np.int32),
+                np.array([owner.is_service for owner in table.owners], np.uint8),
+            )
+
+    def see(self, envelope: Envelope, batch: pa.RecordBatch, read: Columns, _counts: Counts) -> None:
+        """Add one batch."""
+        marks = columns.frozen(columns.is_true(batch.column("retransmission")).view(np.uint8))
+        with self.lock:
+            here = self._observation.here(self._node(envelope.node), envelope.interface)
+            who = Who(
+                self._table.resolve(read.source, read.time),
+                self._table.resolve(read.destination, read.time),
+                self._owners,
+                self._with_collectors(envelope.node),
+                self._protocols,
+                self._inside,
+            )
+            row = 0
+            while True:
+                row = int(count_rows(read, marks, who, here, self._observation.elections, self._pairs, self.left, row))
+                if row == len(read.packets):
+                    return
+                if self._observation.is_full:
+                    self._observation.make_room()
+                else:
+                    self.flush()
+
+    def pass_over(self, envelope: Envelope) -> None:
+        """Add a batch that is not read, by its header."""
+        with self.lock:
+            self.left[SKIPPED] += (envelope.packets, envelope.bytes)
+
+    def flush(self) -> None:
+        """Move the sums into the series tables; the caller holds ``lock``."""
+        used = int(self._pairs.state[0])
+        keys, rows = self._pairs.keys[:used].tolist(), self._pairs.amounts[:used].tolist()
+        labels, tables = self._labels, self.tables
+        for key, (packets, size, *events) in zip(keys, rows, strict=True):
+            pair = (*labels[key >> 36], *labels[key >> 8 & 0xFFFFFFF])
+            if packets:
+                tables.traffic.add((*pair, words.PROTOCOLS[key & 0xFF]), (packets, size))
+            for table, amount in zip(tables[1:], events, strict=True):
+                if amount:
+                    table.add(pair, (amount,))
+        self._pairs.state[0] = 0
+        index_keys(self._pairs.places, self._pairs.keys, 0)
+
+    def rebalance(self, now: float) -> None:
+        """Fold series of workloads that are gone, and let heavy series replace light ones, when it is time.
+
+        ``now`` is in seconds of the monotonic clock.
+        """
+        if now - self._folded >= FOLD_INTERVAL:
+            self._folded = now
+            with self.lock:
+                self.flush()
+                self._fold()
+        if now - self._rebalanced >= REBALANCE_INTERVAL:
+            self._rebalanced = now
+            with self.lock:
+                for table in self.tables:
+                    table.rebalance()
+
+    def _fold(self) -> None:
+        state = (self._living, *(table.generation for table in self.tables))
+        if state == self._looked_at:
+            return
+        for table in self.tables:
+            table.fold([key for key in table.keys[1:] if not self._is_living(key)])
+        self._looked_at = (self._living, *(table.generation for table in self.tables))
+
+    def _is_living(self, key: Key) -> bool:
+        source, destination = key[:3], key[3:6]
+        living = self._living
+        return (source in living or source in _NOBODY) and (destination in living or destination in _NOBODY)
+
+    def _node(self, name: str) -> int:
+        return self._nodes.setdefault(name, len(self._nodes))
+
+    def _with_collectors(self, node: str) -> npt.NDArray[np.uint8]:
+        """Return which nodes have a collector: this one, whose batch it is, and those heard of."""
+        now = time.time()
+        self._collectors.hear(node, now)
+        if len(self._collecting) != len(self._nodes) or not 0 <= now - self._looked < 1:
+            alive = self._collectors.alive()
+            self._collecting = np.array([name in alive for name in self._nodes], np.uint8)
+            self._looked = now
+        self._collecting[self._nodes[node]] = 1
+        return self._collecting
