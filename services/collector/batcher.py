@@ -108,7 +108,7 @@ class Batcher:
         self, rows: Rows, origin: Origin, traffic_class: TrafficClass, chosen: npt.NDArray[np.int64]
     ) -> Iterator[Message]:
         """Yield one message, or two halves of it (and so on) if the server would not take it whole."""
-        batch = to_arrow(rows, origin, chosen)
+        batch = to_arrow(rows, origin, chosen, sparse=self._content_type == ARROW)
         payload = codec.encode(batch, self._content_type, compression=self._settings.compression)
         if len(chosen) >= _TELLING_ROWS or len(payload) * 4 >= self._settings.batch_bytes:
             self._row_bytes[traffic_class] = max(1.0, len(payload) / len(chosen))
@@ -120,11 +120,10 @@ class Batcher:
         yield self._number(batch, origin, traffic_class, payload)
 
     def _number(self, batch: pa.RecordBatch, origin: Origin, traffic_class: TrafficClass, payload: bytes) -> Message:
-        import pyarrow.compute as pc
-
         self.sequence += 1
-        times = pc.min_max(batch.column("time"))
-        packets = pc.sum(batch.column("packets")).as_py()
+        # Without a copy; Arrow's own sums take a tenth of a millisecond each.
+        times, counts, sizes = (batch.column(name).to_numpy() for name in ("time", "packets", "bytes"))
+        packets = int(counts.sum())
         count, total = self._class_totals.get(traffic_class, (0, 0))
         self._class_totals[traffic_class] = count + 1, total + packets
         envelope = Envelope(
@@ -135,9 +134,9 @@ class Batcher:
             observation_point=origin.observation_point,
             rows=len(batch),
             packets=packets,
-            bytes=pc.sum(batch.column("bytes")).as_py(),
-            first_time=times["min"].value,
-            last_time=times["max"].value,
+            bytes=int(sizes.sum()),
+            first_time=int(times.min().view("i8")),
+            last_time=int(times.max().view("i8")),
             content_type=self._content_type,
             class_sequence=count + 1,
             class_packets=total + packets,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from services.collector.coarsener import Coarsener
 from services.collector.lane import Lane, Windows
-from streamgauge import decode, flows
+from streamgauge import decode, encode, flows
 from streamgauge.lifecycle import Failure, spawn
 from streamgauge.logs import get
 
@@ -82,6 +82,7 @@ class Capture:
         await asyncio.to_thread(self._source.open)
         await asyncio.to_thread(decode.warm_up)
         await asyncio.to_thread(flows.warm_up)
+        await asyncio.to_thread(encode.warm_up)
         self.running = True
         self._task = spawn(self._run(), name="capture", failure=self._failure)
 

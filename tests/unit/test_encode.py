@@ -52,6 +52,29 @@ def test_values_and_nulls_stand_where_they_belong() -> None:
     assert {row["node"] for row in (dns, syn, arp)} == {"node-a"}
 
 
+def test_large_numbers_beside_nulls_stay_exact() -> None:
+    """A 64-bit number has more digits than a float keeps, and what stands under a null is zero."""
+    rows = decoded([SYN, DNS])
+    rows.buffers.u8[schema.SLOTS["tcp_rtt"], :2] = (1 << 60) + 1
+    rows.buffers.u8[schema.SLOTS["present"], 0] |= np.uint64(schema.Present.TCP_RTT)
+    column = to_arrow(rows, ORIGIN).column("tcp_rtt")
+
+    assert column.to_pylist() == [(1 << 60) + 1, None]
+    assert np.frombuffer(column.buffers()[1], np.int64)[1] == 0
+
+
+def test_a_sparse_batch_lacks_what_no_row_has() -> None:
+    """It is the whole batch without the columns that are null in every row."""
+    rows = decoded([DNS, SYN])
+    whole, sparse = to_arrow(rows, ORIGIN), to_arrow(rows, ORIGIN, sparse=True)
+
+    assert sparse.schema.metadata == whole.schema.metadata
+    assert set(whole.schema.names) - set(sparse.schema.names) == {
+        name for name in whole.schema.names if whole.column(name).null_count == 2
+    }
+    assert sparse.equals(whole.select(sparse.schema.names))
+
+
 def test_chosen_rows_keep_their_order() -> None:
     """A batch of some rows is these rows, as they were captured."""
     rows = decoded([DNS, SYN, DNS, ARP, DNS])
