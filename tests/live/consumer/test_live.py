@@ -1,0 +1,164 @@
+"""Live subscriptions on a real server: what is published now, and exactly what was missed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from typing import TYPE_CHECKING
+
+import pytest
+
+import streamgauge
+from streamgauge import Reason
+from streamgauge.subjects import NDJSON
+from streamgauge.testing import Publisher
+from tests.live.consumer.conftest import ROW, publish, take
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from streamgauge.bus import Bus
+    from streamgauge.embedded import NatsServer
+
+pytestmark = pytest.mark.live
+
+
+async def test_batches_of_the_subject_come(nats_server: NatsServer, bus: Bus, node: Publisher) -> None:
+    """And no others; each says where it is from."""
+    async with streamgauge.subscribe(nats_server.url, "traffic.v1.*.dns") as subscription:
+        await node.publish("tcp", [ROW])
+        sent = await node.publish("dns", [ROW, ROW])
+        (batch,) = await take(subscription, 1)
+
+    assert (batch.node, batch.boot, batch.sequence, batch.class_sequence) == ("node-a", node.boot, 2, 1)
+    assert (batch.traffic_class, len(batch), batch.packets, batch.bytes) == ("dns", 2, 2, sent.bytes)
+    assert batch.to_pylist()[0]["src_ip"] == "10.0.0.1"
+    assert (batch.gaps, batch.late, batch.stream_sequence) == ((), False, None)
+
+
+async def test_ndjson_is_the_same_batch(nats_server: NatsServer, bus: Bus) -> None:
+    """A consumer does not care how a collector was told to encode."""
+    node = Publisher(bus.client, content_type=NDJSON)
+    async with streamgauge.subscribe(nats_server.url) as subscription:
+        await node.publish("dns", [ROW])
+        (batch,) = await take(subscription, 1)
+
+    assert batch.to_pylist()[0]["dns_name"] == "example.com"
+
+
+async def test_slow_consumer_is_told_exactly_what_it_missed(nats_server: NatsServer, bus: Bus, node: Publisher) -> None:
+    """Memory is bounded, the oldest go; numbers and packets of what went are told with the next batch."""
+    async with streamgauge.subscribe(nats_server.url, "traffic.v1.*.dns", buffer_bytes=60_000) as subscription:
+        await publish(node, 90, stored=False)
+        await eventually(lambda: last_waiting(subscription) == "90")
+        (batch,) = await take(subscription, 1)
+        (gap,) = batch.gaps
+
+    assert gap.reason is Reason.SLOW
+    assert (gap.first, gap.last) == (1, batch.class_sequence - 1)
+    assert 40 < (gap.batches or 0) < 90
+    assert gap.packets == sum(number % 3 + 1 for number in range(batch.class_sequence - 1))
+    assert subscription.missed == [gap]
+
+
+async def test_what_was_published_while_the_server_was_gone_for_us_is_told(
+    nats_server: NatsServer, bus: Bus, node: Publisher
+) -> None:
+    """The server is killed and comes back; what other clients were sent meanwhile is a gap with its numbers."""
+    async with streamgauge.subscribe(nats_server.url, "traffic.v1.*.dns") as subscription:
+        await publish(node, 2)
+        batches = [batch async for batch in first(subscription, 2)]
+        nats_server.kill()
+        await eventually(lambda: not bus.connected)
+        await node.publish("dns", [ROW] * 5, lose=True)
+        await node.publish("dns", [ROW] * 7, lose=True)
+        nats_server.start()
+        await eventually(lambda: bus.connected)
+        await eventually(lambda: subscription._client is not None and subscription._client.is_connected)
+        await publish(node, 1)
+        (batch,) = await take(subscription, 1)
+        (gap,) = batch.gaps
+
+    assert [one.class_sequence for one in batches] == [1, 2]
+    assert (gap.first, gap.last, gap.packets, gap.reason) == (3, 4, 12, Reason.DISCONNECTED)
+
+
+def last_waiting(subscription: streamgauge.Subscription) -> str:
+    waiting = subscription._source._waiting  # type: ignore[union-attr]
+    return waiting[-1].headers["Streamgauge-Class-Sequence"] if waiting else ""
+
+
+async def first(subscription: streamgauge.Subscription, count: int):  # type: ignore[no-untyped-def]
+    """Yield some batches and leave the subscription open."""
+    source = subscription.__aiter__()
+    for _ in range(count):
+        yield await asyncio.wait_for(anext(source), 10)
+    subscription._open = source  # type: ignore[attr-defined]
+
+
+async def test_a_restart_of_the_collector_is_no_gap(nats_server: NatsServer, bus: Bus, node: Publisher) -> None:
+    """Nor is a duplicate handed on."""
+    async with streamgauge.subscribe(nats_server.url) as subscription:
+        sent = await node.publish("dns", [ROW])
+        # A collector that got no answer sends the same again.
+        await bus.client.publish("traffic.v1.node-a.dns", b"", headers=sent.headers())
+        node.restart()
+        await publish(node, 2)
+        batches = await take(subscription, 3)
+
+    assert [batch.boot == node.boot for batch in batches] == [False, True, True]
+    assert all(batch.gaps == () for batch in batches)
+
+
+async def test_damaged_messages_are_told_and_passed_over(nats_server: NatsServer, bus: Bus, node: Publisher) -> None:
+    """One from somebody else is counted; a batch of ours that cannot be read is a gap with a name."""
+    async with streamgauge.subscribe(nats_server.url) as subscription:
+        await bus.client.publish("traffic.v1.evil.dns", b"nonsense")
+        broken = await node.publish("dns", [ROW], lose=True)
+        await bus.client.publish("traffic.v1.node-a.dns", b"damaged", headers=broken.headers())
+        await publish(node, 1)
+        (batch,) = await take(subscription, 1)
+
+    assert [(gap.first, gap.last, gap.packets, gap.reason) for gap in batch.gaps] == [(1, 1, 1, Reason.DAMAGED)]
+    assert subscription.damaged == 2
+
+
+async def test_leaving_the_loop_closes(nats_server: NatsServer, bus: Bus, node: Publisher) -> None:
+    """Also without ``async with``: nothing stays behind."""
+    subscription = streamgauge.subscribe(nats_server.url)
+
+    async def one() -> None:
+        async for _ in subscription:
+            break
+
+    task = asyncio.ensure_future(one())
+    await eventually(lambda: subscription._source is not None)
+    client = subscription._client
+    assert client is not None
+    while not task.done():
+        await publish(node, 1)
+        await asyncio.wait([task], timeout=0.02)
+    gc.collect()
+
+    await eventually(lambda: client.is_closed)
+    with pytest.raises(streamgauge.ConfigurationError, match="iterated over once"):
+        await anext(subscription.__aiter__())
+
+
+async def test_a_task_that_is_cancelled_closes(nats_server: NatsServer, bus: Bus) -> None:
+    """Waiting for a batch can be given up at any time."""
+    subscription = streamgauge.subscribe(nats_server.url)
+
+    async def all_of_it() -> None:
+        async for _ in subscription:
+            pass
+
+    task = asyncio.ensure_future(all_of_it())
+    await eventually(lambda: subscription._source is not None)
+    client = subscription._client
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+    assert client is not None
+    assert client.is_closed
