@@ -89,22 +89,31 @@ def _remove(attempts, slot):
 
 
 @inner
-def _expire(attempts, now, timeout, counts):
-    """Close the oldest attempts that are further from ``now`` than the timeout."""
+def _expire(attempts, now, timeout, silent, counts):
+    """Close the oldest attempts that are further from ``now`` than the timeout; False: no room in ``silent``."""
     ring = len(attempts.keys)
     while attempts.state[1] > 0:
         slot = attempts.state[0]
         if abs(now - attempts.times[slot]) <= timeout:
-            return
+            return True
         if attempts.answers[slot] == _WAITING:
+            entry = silent.state[0]
+            if entry == len(silent.times):
+                return False
+            silent.state[0] = entry + 1
+            silent.times[entry] = attempts.times[slot]
+            for word in range(4):
+                silent.ends[entry, word] = attempts.ends[slot, word]
             counts.unanswered[attempts.directions[slot]] += 1
         _remove(attempts, np.int32(slot))
         attempts.state[0] = (slot + 1) % ring
         attempts.state[1] -= 1
+    return True
 
 
 @inner
 def _enter(attempts, fingerprint, time, direction):
+    """Append an attempt; return its slot."""
     ring = len(attempts.keys)
     slot = (attempts.state[0] + attempts.state[1]) % ring
     attempts.state[1] += 1
@@ -117,6 +126,7 @@ def _enter(attempts, fingerprint, time, direction):
     while attempts.places[place] != 0:
         place = (place + _ONE) & mask
     attempts.places[place] = slot + 1
+    return slot
 
 
 @inner
@@ -156,12 +166,12 @@ def _is_first(seen, fingerprint):
 
 
 @kernel
-def count_conversations(columns, directions, protocols, rule, attempts, seen, first, counts):
-    """Add the flows and unanswered attempts of a batch; return the row at which ``attempts`` was full, or n.
+def count_conversations(columns, directions, rule, attempts, silent, seen, first, counts):
+    """Add the flows and unanswered attempts of a batch; return the row at which there was no room, or n.
 
-    columns: columns.Columns of n rows. directions u1[n]: positions in words.DIRECTIONS. protocols u1[256]: positions in
-    words.PROTOCOLS by number. rule: conversations.Rule. attempts, seen: conversations.Attempts, Seen. counts:
-    aggregate.Counts, of which ``flows`` and ``unanswered`` are filled.
+    columns: columns.Columns of n rows. directions u1[n]: positions in words.DIRECTIONS. rule: conversations.Rule.
+    attempts, silent, seen: conversations.Attempts, Silent, Seen. counts: aggregate.Counts, of which ``flows`` and
+    ``unanswered`` are filled.
     """
     for row in range(first, len(columns.packets)):
         if columns.ip_version[row] == 0 or columns.packets[row] == 0:
@@ -171,12 +181,13 @@ def count_conversations(columns, directions, protocols, rule, attempts, seen, fi
             window = np.uint64(columns.time[row] // rule.window)
             start = _mix(_mix(rule.salt, window), np.uint64(number))
             if _is_first(seen, _ends(columns, row, start, _is_reverse(columns, row))):
-                counts.flows[protocols[number], directions[row]] += 1
+                counts.flows[rule.protocols[number], directions[row]] += 1
             continue
         flags = columns.tcp_flags[row]
         if flags == 0:
             continue
-        _expire(attempts, columns.time[row], rule.timeout, counts)
+        if not _expire(attempts, columns.time[row], rule.timeout, silent, counts):
+            return row
         if flags & _SYN and not flags & _ACK:
             fingerprint = _ends(columns, row, rule.salt, False)
             if _find(attempts, fingerprint) >= 0:
@@ -186,8 +197,11 @@ def count_conversations(columns, directions, protocols, rule, attempts, seen, fi
                     return row
                 attempts.state[2] += 1
             else:
-                _enter(attempts, fingerprint, columns.time[row], directions[row])
-            counts.flows[protocols[number], directions[row]] += 1
+                slot = _enter(attempts, fingerprint, columns.time[row], directions[row])
+                for word in range(2):
+                    attempts.ends[slot, word] = columns.source[row, word]
+                    attempts.ends[slot, 2 + word] = columns.destination[row, word]
+            counts.flows[rule.protocols[number], directions[row]] += 1
         elif flags & (_SYN | _RST):
             slot = _find(attempts, _ends(columns, row, rule.salt, True))
             if slot >= 0:
@@ -203,6 +217,8 @@ def move_attempts(old, new):
         slot = (old.state[0] + position) % ring
         _enter(new, old.keys[slot], old.times[slot], old.directions[slot])
         new.answers[position] = old.answers[slot]
+        for word in range(4):
+            new.ends[position, word] = old.ends[slot, word]
     new.state[2] = old.state[2]
 
 

@@ -35,6 +35,8 @@ WINDOW: Final = 60
 #: Attempts of a node: room for so many at the start, and at the most.
 _FIRST_ATTEMPTS: Final = 1024
 MOST_ATTEMPTS: Final = 1 << 16
+#: Unanswered attempts that the kernel notes at a time.
+_SILENT: Final = 1024
 #: Conversations remembered for certain.
 REMEMBERED: Final = 1 << 18
 
@@ -47,6 +49,7 @@ EPHEMERAL: Final = 32768
 class Rule(NamedTuple):
     """Numbers of the rules, as the kernel takes them; times in nanoseconds."""
 
+    protocols: npt.NDArray[np.uint8]  # positions in words.PROTOCOLS by number
     salt: np.uint64
     timeout: int
     window: int
@@ -60,6 +63,7 @@ class Attempts(NamedTuple):
     times: npt.NDArray[np.int64]
     directions: npt.NDArray[np.uint8]
     answers: npt.NDArray[np.uint8]
+    ends: npt.NDArray[np.uint64]  # [slots, 4] source and destination
     places: npt.NDArray[np.int32]  # slot + 1 by fingerprint, 0 where free; twice as many as slots
     state: npt.NDArray[np.int64]  # [oldest slot, slots in use, not tracked so far]
 
@@ -71,9 +75,18 @@ class Attempts(NamedTuple):
             np.zeros(room, np.int64),
             np.zeros(room, np.uint8),
             np.zeros(room, np.uint8),
+            np.zeros((room, 4), np.uint64),
             np.zeros(2 * room, np.int32),
             np.zeros(3, np.int64),
         )
+
+
+class Silent(NamedTuple):
+    """Attempts that nobody answered, as they are found."""
+
+    ends: npt.NDArray[np.uint64]  # [n, 4] source and destination
+    times: npt.NDArray[np.int64]  # when they began
+    state: npt.NDArray[np.int64]  # [entries in use]
 
 
 class Seen(NamedTuple):
@@ -91,6 +104,8 @@ class Conversations:
         self._protocols = protocols
         self._seen = Seen(np.zeros((2, 2 * remembered), np.uint64), np.zeros(3, np.int64))
         self._nodes: dict[str, tuple[np.uint64, Attempts]] = {}
+        self._silent = Silent(np.zeros((_SILENT, 4), np.uint64), np.zeros(_SILENT, np.int64), np.zeros(1, np.int64))
+        self._taken: list[tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]] = []
 
     @property
     def untracked(self) -> int:
@@ -102,18 +117,35 @@ class Conversations:
         if node not in self._nodes:
             self._nodes[node] = (np.uint64(secrets.randbits(64)), Attempts.empty(_FIRST_ATTEMPTS))
         salt, attempts = self._nodes[node]
-        rule = Rule(salt, TIMEOUT * 10**9, WINDOW * 10**9, MOST_ATTEMPTS)
+        rule = Rule(self._protocols, salt, TIMEOUT * 10**9, WINDOW * 10**9, MOST_ATTEMPTS)
         row, rows = 0, len(columns.packets)
+        self._taken.clear()
         while True:
-            row = int(
-                count_conversations(columns, directions, self._protocols, rule, attempts, self._seen, row, counts)
-            )
+            row = int(count_conversations(columns, directions, rule, attempts, self._silent, self._seen, row, counts))
+            self._take_silent()
             if row == rows:
                 return
-            grown = Attempts.empty(2 * len(attempts.keys))
-            move_attempts(attempts, grown)
-            attempts = grown
-            self._nodes[node] = (salt, attempts)
+            if int(attempts.state[1]) == len(attempts.keys) < MOST_ATTEMPTS:
+                grown = Attempts.empty(2 * len(attempts.keys))
+                move_attempts(attempts, grown)
+                attempts = grown
+                self._nodes[node] = (salt, attempts)
+
+    def _take_silent(self) -> None:
+        used = int(self._silent.state[0])
+        if used:
+            self._taken.append((self._silent.ends[:used].copy(), self._silent.times[:used].copy()))
+            self._silent.state[0] = 0
+
+    def unanswered(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+        """Return the attempts that the batch counted last has shown to be without answer.
+
+        Source and destination ``[n, 4]``, as they lie in memory, and when the attempts began, in ns.
+        """
+        if not self._taken:
+            return np.zeros((0, 4), np.uint64), np.zeros(0, np.int64)
+        ends, times = zip(*self._taken, strict=True)
+        return np.concatenate(ends), np.concatenate(times)
 
     def forget(self, node: str) -> None:
         """Drop a node's open attempts: their answers may be in a batch that is not read."""

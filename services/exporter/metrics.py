@@ -99,24 +99,24 @@ class TrafficMetrics:
         """Copy the totals of one moment."""
         with self._aggregator.lock:
             tables = self._aggregator.tables
-            self._copy(tables.traffic, self._packets, 0)
-            self._copy(tables.traffic, self._bytes, 1)
-            self._copy(tables.status, self._status, 0)
-            self._copy(tables.flags, self._flags, 0)
-            self._copy(tables.queries, self._queries, 0)
-            self._copy(tables.responses, self._responses, 0)
-            self._copy(tables.resets, self._resets, 0)
-            self._copy(tables.unanswered, self._unanswered, 0)
-            self._copy(tables.silent, self._silent, 0)
-            self._copy(tables.flows, self._flows, 0)
-            self._copy(tables.ports, self._port_packets, 0)
-            self._copy(tables.ports, self._port_bytes, 1)
+            self.copy(tables.traffic, self._packets, 0)
+            self.copy(tables.traffic, self._bytes, 1)
+            self.copy(tables.status, self._status, 0)
+            self.copy(tables.flags, self._flags, 0)
+            self.copy(tables.queries, self._queries, 0)
+            self.copy(tables.responses, self._responses, 0)
+            self.copy(tables.resets, self._resets, 0)
+            self.copy(tables.unanswered, self._unanswered, 0)
+            self.copy(tables.silent, self._silent, 0)
+            self.copy(tables.flows, self._flows, 0)
+            self.copy(tables.ports, self._port_packets, 0)
+            self.copy(tables.ports, self._port_bytes, 1)
             for table, measure, opted in self._opted:
-                self._copy(table, opted, measure)
+                self.copy(table, opted, measure)
             self._untracked.set(self._aggregator.conversations.untracked)
             self._copy_histogram(tables.sizes, self._sizes, 1.0)
             for family, table in self._aggregator.counted.items():
-                self._copy(table, self._counted[family], 0)
+                self.copy(table, self._counted[family], 0)
             for timed, table in self._aggregator.timed.items():
                 self._copy_histogram(table, self._timed[timed], 1e-9)
 
@@ -126,7 +126,8 @@ class TrafficMetrics:
         family.publish((key, row[:-1], row[-1] if unit == 1.0 else row[-1] * unit) for key, row in rows)
         self._watch(table, family.name, -1)
 
-    def _copy(self, table: SeriesTable, family: Totals, measure: int) -> None:
+    def copy(self, table: SeriesTable, family: Totals, measure: int) -> None:
+        """Copy one measure of a table; its owner's lock is held."""
         family.publish(table.published_keys(), table.published(measure), table.generation)
         self._watch(table, family.name, measure)
 

@@ -25,6 +25,8 @@ _BYTES = 1
 _RETRANSMITS = 2
 _RESETS = 3
 _DNS_FAILURES = 4
+_UNANSWERED = 5
+_TCP = 6
 
 _NO_RCODE = 0xFFFF
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -176,6 +178,28 @@ def count_rows(columns, marks, who, here, elections, pairs, left, first):
             asked = _enter(pairs, _key(to_label, from_label, protocol))
             pairs.amounts[asked, _DNS_FAILURES] += packets
     return len(columns.packets)
+
+
+@kernel
+def count_unanswered(sources, destinations, who, here, pairs, first):
+    """Add connection attempts from ``first`` on; return the one for which there was no room in ``pairs``, or n.
+
+    sources, destinations u8[n, 2]: addresses. The others as for ``count_rows``.
+    """
+    for row in range(first, len(sources)):
+        source = who.sources[row]
+        destination = who.destinations[row]
+        if (source >= 0 and who.owners.services[source]) or (destination >= 0 and who.owners.services[destination]):
+            continue
+        if not _is_here(source, destination, here.node, who.owners, who.collectors):
+            continue
+        if pairs.state[0] == len(pairs.keys):
+            return row
+        from_label = _label(source, sources, row, who.owners, who.inside)
+        to_label = _label(destination, destinations, row, who.owners, who.inside)
+        entry = _enter(pairs, _key(from_label, to_label, who.protocols[_TCP]))
+        pairs.amounts[entry, _UNANSWERED] += 1
+    return len(sources)
 
 
 @kernel

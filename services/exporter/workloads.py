@@ -20,7 +20,7 @@ import numpy.typing as npt
 from services.exporter import columns, words
 from services.exporter.observation import REASONS, SKIPPED, Collectors, Observation
 from services.exporter.series import REBALANCE_INTERVAL, SeriesTable
-from services.exporter.workload_kernels import count_rows, index_keys
+from services.exporter.workload_kernels import count_rows, count_unanswered, index_keys
 from streamgauge.identity.table import IdentityTable
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
     from services.exporter.aggregate import Counts
     from services.exporter.columns import Columns
+    from services.exporter.conversations import Conversations
     from services.exporter.networks import Networks
+    from services.exporter.observation import Here
     from streamgauge.exposition import Key
     from streamgauge.subjects import Envelope
 
@@ -43,9 +45,11 @@ _NOBODY: Final[tuple[Workload, ...]] = ((WORLD,) * 3, (words.UNKNOWN,) * 3)
 
 #: Pairs whose sums are gathered at a time.
 _CAPACITY: Final = 1 << 15
-#: Columns of the sums, as the kernel writes them; ``unanswered`` is added here.
+#: Columns of the sums: packets, bytes, events.
 _MEASURES: Final = 6
 _EVENTS: Final = ("retransmits", "resets", "dns_failures", "unanswered")
+_NO_ENDS: Final = np.zeros((0, 4), np.uint64)
+_NO_TIMES: Final = np.zeros(0, np.int64)
 #: Seconds between two looks for series of workloads that are gone.
 FOLD_INTERVAL: Final = 5.0
 
@@ -96,7 +100,10 @@ class WorkloadTables(NamedTuple):
 class Workloads:
     """Looks at each batch the consumer counts; lives as long as the service. Readers of the tables hold ``lock``."""
 
-    def __init__(self, inside: Networks, budget: int, collectors: Collectors) -> None:
+    def __init__(
+        self, inside: Networks, budget: int, collectors: Collectors, conversations: Conversations | None = None
+    ) -> None:
+        """``conversations`` tell of unanswered connections; a batch is counted there first."""
         self.lock = threading.Lock()
         self.tables = WorkloadTables.empty(budget)
         #: Packets and bytes that do not count, by position in REASONS.
@@ -104,6 +111,7 @@ class Workloads:
         self._inside = inside
         self._protocols = words.protocol_positions()
         self._collectors = collectors
+        self._conversations = conversations
         self._observation = Observation()
         self._pairs = Pairs(
             places=np.zeros(4 * _CAPACITY, np.int32),
@@ -155,23 +163,39 @@ class Workloads:
         marks = columns.frozen(columns.is_true(batch.column("retransmission")).view(np.uint8))
         with self.lock:
             here = self._observation.here(self._node(envelope.node), envelope.interface)
-            who = Who(
-                self._table.resolve(read.source, read.time),
-                self._table.resolve(read.destination, read.time),
-                self._owners,
-                self._with_collectors(envelope.node),
-                self._protocols,
-                self._inside,
-            )
-            row = 0
-            while True:
-                row = int(count_rows(read, marks, who, here, self._observation.elections, self._pairs, self.left, row))
-                if row == len(read.packets):
-                    return
-                if self._observation.is_full:
-                    self._observation.make_room()
-                else:
+            who = self._who(envelope.node, read.source, read.destination, read.time)
+            self._count_rows(read, marks, who, here)
+            ends, times = self._conversations.unanswered() if self._conversations else (_NO_ENDS, _NO_TIMES)
+            if len(times):
+                sources, destinations = columns.frozen(ends[:, :2]), columns.frozen(ends[:, 2:])
+                who = self._who(envelope.node, sources, destinations, times)
+                row = 0
+                while (row := int(count_unanswered(sources, destinations, who, here, self._pairs, row))) < len(times):
                     self.flush()
+
+    def _count_rows(self, read: Columns, marks: npt.NDArray[np.uint8], who: Who, here: Here) -> None:
+        elections, row = self._observation.elections, 0
+        while (row := int(count_rows(read, marks, who, here, elections, self._pairs, self.left, row))) < len(marks):
+            if self._observation.is_full:
+                self._observation.make_room()
+            else:
+                self.flush()
+
+    def _who(
+        self,
+        node: str,
+        sources: npt.NDArray[np.uint64],
+        destinations: npt.NDArray[np.uint64],
+        times: npt.NDArray[np.int64],
+    ) -> Who:
+        return Who(
+            self._table.resolve(sources, times),
+            self._table.resolve(destinations, times),
+            self._owners,
+            self._with_collectors(node),
+            self._protocols,
+            self._inside,
+        )
 
     def pass_over(self, envelope: Envelope) -> None:
         """Add a batch that is not read, by its header."""

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.exporter import columns, networks, words
+from services.exporter.aggregate import Aggregator
 from services.exporter.observation import IDLE, REASONS, Collectors, Observation, rank
 from services.exporter.workloads import Workloads
 from streamgauge import schema, text
@@ -233,6 +234,50 @@ def test_what_happened_counts_under_who_it_happened_to():
     assert stand.totals("retransmits") == {(web(), WORLD): 3}
     assert stand.totals("dns_failures") == {(web(), WORLD): 1}
     assert stand.totals() == {(web(), WORLD): 7, (WORLD, web()): 3}
+
+
+def test_a_connection_that_nobody_answers_counts_under_who_asked():
+    """Once, on its source's node, however often and on however many interfaces it is seen; not if it is answered."""
+    aggregator = Aggregator(networks.parse("10.0.0.0/8"), 100)
+    stand = Stand()
+    stand.workloads = Workloads(
+        networks.parse("10.0.0.0/8"), 100, stand.collectors, conversations=aggregator.conversations
+    )
+    stand.workloads.use(IdentityTable(BINDINGS), living(BINDINGS))
+
+    def see(rows, name, interface):
+        made = batch(rows)
+        envelope = Envelope(name, "b", 1, interface, "interface", len(made), len(made), 0, 0, 0)
+        stand.workloads.see(envelope, made, *aggregator.fold(envelope, made))
+
+    def syn(target, port, time):
+        return between("10.0.1.1", target, src_port=port, dst_port=80, tcp_flags=2, time=NOW + time * SECOND)
+
+    answer = between("10.0.2.1", "10.0.1.1", src_port=80, dst_port=3, tcp_flags=0x12, time=NOW + SECOND)
+    late = between("8.8.8.8", "10.0.1.1", src_port=1, dst_port=2, tcp_flags=0x10, time=NOW + 30 * SECOND)
+    for name, interface in (("node-a", "veth1"), ("node-a", "eth0"), ("node-b", "eth0")):
+        see([syn("10.0.2.1", 1, 0), syn("10.0.2.1", 1, 1), syn("10.0.2.1", 2, 0)], name, interface)
+        see([syn("10.0.2.1", 3, 0), answer, syn("10.96.0.1", 4, 0), syn("8.8.8.8", 5, 0)], name, interface)
+    for name in ("node-a", "node-b"):
+        see([late], name, "eth0")
+
+    assert stand.totals("unanswered") == {(web(), DB): 2, (web(), WORLD): 1}
+
+
+def test_a_flood_of_attempts_is_counted_whole():
+    """More unanswered attempts than are noted at a time, and more pairs than are gathered at a time."""
+    aggregator = Aggregator(networks.parse("10.0.0.0/8"), 100)
+    workloads = Workloads(networks.parse("10.0.0.0/8"), 100, Collectors(), conversations=aggregator.conversations)
+    rows = [
+        between("10.0.0.1", "8.8.8.8", src_port=port, dst_port=80, tcp_flags=2, time=NOW) for port in range(1, 5001)
+    ]
+    rows.append(between("10.0.0.1", "8.8.8.8", tcp_flags=0x10, time=NOW + 20 * SECOND))
+    made = batch(rows)
+    envelope = Envelope("node-a", "b", 1, "eth0", "interface", len(made), len(made), 0, 0, 0)
+    workloads.see(envelope, made, *aggregator.fold(envelope, made))
+    workloads.flush()
+
+    assert workloads.tables.unanswered.published(0) == [5000]
 
 
 def test_what_has_no_address_and_what_is_skipped_is_left():
