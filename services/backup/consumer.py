@@ -198,7 +198,9 @@ class Consumer:
                 await client.request(replies[-1], b"+ACK", timeout=self._timeout)
 
     async def refresh(self) -> None:
-        """Ask the server how many messages wait."""
+        """Ask the server how many messages wait behind those delivered; nothing is asked while it is not open."""
+        if self._subscription is None:
+            return
         with contextlib.suppress(APIError, nats.errors.Error, TimeoutError, OSError):
             info = await self._bus.jetstream.consumer_info(self._stream, self.name)
             self.pending = info.num_pending or 0

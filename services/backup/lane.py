@@ -116,6 +116,10 @@ class Lane:
         """Return name, messages waiting in the stream, bytes held, and when the oldest in hand was taken (ns)."""
         return self.name, self._consumer.pending, self._intake.size, self._intake.oldest
 
+    async def refresh(self) -> None:
+        """Ask how many messages wait in the stream, if the lane is ours."""
+        await self._consumer.refresh()
+
     async def _begin(self, catalogue: Catalogue) -> None:
         record = await self._parts.lease.take()
         position = await recovery.recover(self._parts.store, catalogue, self._parts.place, record)

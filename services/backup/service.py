@@ -20,7 +20,7 @@ from services.backup.rotation import Rotation
 from services.backup.writer import Place, Writer
 from streamgauge import drill, objects, protection, subjects
 from streamgauge.bus import shard_count
-from streamgauge.errors import ConfigurationError
+from streamgauge.errors import ConfigurationError, StoreConflictError
 from streamgauge.leases import bucket_name, lane_name
 from streamgauge.lifecycle import cancel, spawn
 
@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     from streamgauge.store import Store
 
 
-#: Seconds between two looks for the outcome of a restore drill.
-_DRILL_INTERVAL: Final = 30.0
+#: Seconds between two looks at how much waits, and for the outcome of a restore drill.
+_LOOK_INTERVAL: Final = 10.0
+#: An object whose only purpose is that it could be stored.
+_PROBE: Final = "streamgauge/can-be-written"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Backup:
         self._memory = Memory(settings.pending_bytes)
         self._lanes: list[Lane] = []
         self._ready = False
-        self._drills: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Find out what is stored, and go on behind it.
@@ -87,9 +89,7 @@ class Backup:
             ConfigurationError: a shard is asked for that the stream does not have.
 
         """
-        info = await self._bus.ensure_stream()
-        routes = list(self._routes(info))
-        self._check(info)
+        info, routes = await self._look_up()
         await protection.protect(self._store, self._settings)
         catalogue = recovery.Catalogue(self._store)
         encoders = asyncio.Semaphore(self._settings.encoders)
@@ -106,22 +106,46 @@ class Backup:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        self._drills = spawn(self._watch_drills(), name="drills", failure=self._failure)
+        self._looking = spawn(self._look(), name="look", failure=self._failure)
         self._ready = True
+
+    async def check(self) -> str:
+        """Try what the backup needs of a started connection and storage; return what is there.
+
+        Raises:
+            BusError: the stream is missing or cannot be read.
+            StoreError: the bucket cannot be listed or written.
+            ConfigurationError: a shard is asked for that the stream does not have.
+
+        """
+        info, routes = await self._look_up()
+        await self._store.folders(objects.prefix("summaries"))
+        with contextlib.suppress(StoreConflictError):  # from the check before
+            await self._store.put(_PROBE, b"may be written", content_type="text/plain", exclusive=True)
+        shards = sum(route.shard is not None for route in routes)
+        return (
+            f"NATS has stream {info.config.name} ({shards} of its {shard_count(info)} shards are ours), "
+            f"bucket {self._store.bucket} can be written"
+        )
 
     async def stop(self) -> None:
         """Store what is in hand, all lanes at once."""
         self._ready = False
-        await cancel(self._drills)
+        await cancel(self._looking)
         await asyncio.gather(*(lane.stop() for lane in self._lanes))
 
-    async def _watch_drills(self) -> None:
-        """Show when a restore drill was last good: the drill is a job that ends, and cannot be scraped."""
+    async def _look(self) -> None:
+        """Keep metrics up to date that nothing else does.
+
+        A lane that cannot store does not read either, and would not hear how much waits meanwhile. A restore drill is a
+        job that ends, and cannot be scraped.
+        """
         while True:
+            await asyncio.gather(*(lane.refresh() for lane in self._lanes))
             with contextlib.suppress(APIError, nats.errors.Error, TimeoutError, OSError):
                 notes = await self._bus.jetstream.key_value(bucket_name(self._nats.stream))
                 self._metrics.verified.set(await drill.last_verified(notes))
-            await asyncio.sleep(_DRILL_INTERVAL)
+            await asyncio.sleep(_LOOK_INTERVAL)
 
     def ready(self) -> str | None:
         """Return why the backup is not ready; None when it is."""
@@ -130,6 +154,12 @@ class Backup:
         if not self._bus.connected:
             return f"not connected to NATS at {self._nats.url}"
         return next((lane.trouble for lane in self._lanes if lane.trouble), None)
+
+    async def _look_up(self) -> tuple[StreamInfo, list[Route]]:
+        info = await self._bus.ensure_stream()
+        routes = list(self._routes(info))
+        self._check(info)
+        return info, routes
 
     def _check(self, info: StreamInfo) -> None:
         """Refuse settings under which something could be stored twice.

@@ -39,14 +39,44 @@ def test_what_is_wrong_is_said_in_one_line(spawn_backup, settings, status, words
     assert words in said[0]
 
 
-def test_check_and_dump(spawn_backup):
-    """``--check`` and ``--dump`` need no server, and the dump masks secrets."""
-    checked = spawn_backup("--check")
-    checked.communicate(timeout=20)
+def test_dump(spawn_backup):
+    """``--dump`` needs no server, and masks secrets."""
     shown, _ = spawn_backup("--dump").communicate(timeout=20)
 
-    assert checked.returncode == 0
     assert "STREAMGAUGE_S3_SECRET_KEY=********" in shown.splitlines()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_check_tries_both_ends(spawn_backup, bucket, times):
+    """``--check`` finds the stream and writes to the bucket, as often as one likes, and says so in one line."""
+    for _ in range(times):
+        checked = spawn_backup("--check", STREAMGAUGE_BACKUP_SHARDS="2,5")
+        said, errors = checked.communicate(timeout=20)
+
+        assert checked.returncode == 0, errors
+    assert said.splitlines() == [
+        f"configuration is good: NATS has stream TRAFFIC (2 of its 8 shards are ours), bucket {bucket} can be written"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "status", "words"),
+    [
+        ({"STREAMGAUGE_NATS_URL": "nats://127.0.0.1:1"}, 1, "STREAMGAUGE_NATS_URL"),
+        ({"STREAMGAUGE_S3_ENDPOINT": "127.0.0.1:1"}, 1, "STREAMGAUGE_S3_ENDPOINT"),
+        ({"STREAMGAUGE_BACKUP_SHARDS": "0,8"}, 2, "shard 8"),
+        ({"STREAMGAUGE_BACKUP_DEDUPE_HOURS": "1"}, 2, "STREAMGAUGE_BACKUP_DEDUPE_HOURS=1"),
+    ],
+)
+def test_check_says_what_is_wrong(spawn_backup, settings, status, words):
+    """An end that does not answer, or settings that do not fit the stream: one line, no traceback."""
+    checked = spawn_backup("--check", **settings)
+    _, errors = checked.communicate(timeout=30)
+    said = [line for line in errors.splitlines() if line.startswith("streamgauge: ")]
+
+    assert (checked.returncode, len(said)) == (status, 1), errors
+    assert words in said[0]
+    assert "Traceback" not in errors
 
 
 async def test_sigterm_stores_what_is_in_hand(spawn_backup, nats_settings, s3_settings):

@@ -27,7 +27,8 @@ def _own_s3(scratch):
 
 
 @pytest.fixture(name="running")
-async def _running(nats_server, own_s3):
+async def _running(nats_server, own_s3, monkeypatch):
+    monkeypatch.setattr("services.backup.service._LOOK_INTERVAL", 0.1)
     nats = NatsSettings(url=nats_server.url, max_bytes=256 * MIB)
     s3 = S3Settings.model_validate(
         {
@@ -65,6 +66,13 @@ async def test_away_and_back(running, own_s3):
     assert running.metrics.oldest.get() > 0
     assert (floor, waiting > 0, unacknowledged > 0) == (1, True, True)
     assert "does not answer" in running.backup.ready()
+
+    async def told():
+        running.metrics.page.render()
+        return running.metrics.pending.get("shard-03") == (await pending(running))[0] > 0
+
+    # The lane does not read meanwhile, and knows all the same how much waits.
+    await eventually(told)
 
     own_s3.start()
     await running.all_stored(301_000, within=60)
