@@ -51,6 +51,9 @@ class CollectorMetrics:
         self._retries = counter("publish_retries_total", "Batches sent again, by reason.", "reason")
         self._disconnects = counter("nats_disconnects_total", "Connections to NATS that were lost.")
         self._pending_bytes = gauge("pending_bytes", "Bytes of batches that wait for their acknowledgement.")
+        gauge("pending_max_bytes", "Bytes of batches that may wait, in the spool or else in memory.").set(
+            settings.pending_bytes if settings.spool_dir is None else settings.spool_bytes
+        )
         self._pending_memory = gauge("pending_memory_bytes", "Bytes of these that are in memory.")
         self._pending_age = gauge("pending_oldest_seconds", "Age of the oldest batch that waits.")
         self._spool_errors = counter("spool_errors_total", "Writes that the disk of the spool refused.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from services.exporter import networks
+from services.exporter import door, networks
 from streamgauge import lifecycle, logs, settings
 from streamgauge.errors import ConfigurationError
 
@@ -27,7 +27,9 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         configuration = settings.load(settings.PROGRAMS["exporter"])
-        networks.parse(configuration.section(settings.ExporterSettings).inside)
+        own = configuration.section(settings.ExporterSettings)
+        networks.parse(own.inside)
+        door.parse(own.door)
     except ConfigurationError as error:
         sys.stderr.write(f"streamgauge: {error}\n")
         return error.exit_code

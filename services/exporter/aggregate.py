@@ -166,8 +166,8 @@ class Aggregator:
         }
         with self.lock:
             self._add(envelope, counts, int(read.bytes.sum()))
-            for labels, amounts in ports:
-                self.tables.ports.add((envelope.node, *labels), amounts)
+            for port, amounts in ports:
+                self.tables.ports.add((envelope.node, *port), amounts)
             for table, found in counted.items():
                 for labels, packets in found.items():
                     table.add((envelope.node, *labels), (packets,))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from services.exporter import networks
 from services.exporter.aggregate import Aggregator
 from services.exporter.consumer import Consumer
+from services.exporter.door import DoorWatch
 from services.exporter.health import Health
 from services.exporter.hops import Hops
 from services.exporter.ledger_book import LedgerBook
@@ -72,6 +73,7 @@ class Exporter:
         self.consumer = Consumer(self.bus, own, nats, self.aggregator, failure, observers=observers)
         self.watch = LedgerWatch(self.bus, own, nats, self.book, failure)
         self.hops = Hops(self.bus, own, nats, failure)
+        self.door = DoorWatch(own.door, self.metrics, failure)
         self.health = Health(self.book, self.hops, self.consumer)
         self.page = LivePage(self.recent, self.tail, self.book, self.health, self.consumer, failure=failure)
         TrafficMetrics(self.metrics, self.aggregator, own.series_budget)
@@ -84,4 +86,4 @@ class Exporter:
     @property
     def components(self) -> tuple[Component, ...]:
         """The parts in the order they start."""
-        return (Kernels(), self.bus, self.consumer, self.watch, self.hops, self.http, self.page)
+        return (Kernels(), self.bus, self.consumer, self.watch, self.hops, self.door, self.http, self.page)

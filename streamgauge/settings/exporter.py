@@ -19,6 +19,7 @@ class ExporterSettings(SharedWorkSettings):
         description="networks that are inside, for the label direction",
     )
     series_budget: int = Field(20_000, ge=10, le=1_000_000, description="most series of one metric family")
+    door: str = Field("", description="host:port of the door, to tell when its certificate ends; empty: none")
     talkers: bool = Field(
         False, description="count packets and bytes by pair of addresses too: labels that traffic chooses"
     )

@@ -30,7 +30,8 @@ EXPECTED = {
     ("grafana", 3000): {"nginx"},
     ("dashboard", 4466): {"nginx"},
     ("nginx", 8080): ANYONE | {"collector"},
-    ("nginx", 8443): ANYONE | {"collector"},
+    # The exporter looks when its certificate ends.
+    ("nginx", 8443): ANYONE | {"collector", "exporter"},
     ("nginx-inside", 8081): {"prometheus"},
     # On the node's address, which no policy governs. Of our own pods only Prometheus gets out to it.
     ("collector", 9101): ANYONE | {"prometheus", "collector"},

@@ -20,8 +20,27 @@ def answers(rcode):
     return f'streamgauge_dns_responses_total{{node="a",qtype="A",rcode="{rcode}"}}'
 
 
-def flags(flag):
-    return f'streamgauge_tcp_flags_total{{node="a",flag="{flag}"}}'
+ATTEMPTS = 'streamgauge_flows_total{node="a",protocol="tcp",direction="internal"}'
+UNANSWERED = 'streamgauge_connection_attempts_unanswered_total{node="a",direction="internal"}'
+WAITING = f"streamgauge_pending_bytes{{{NODE}}}"
+ROOM = f"streamgauge_pending_max_bytes{{{NODE}}}"
+VERIFIED = "streamgauge_restore_last_verified_timestamp_seconds"
+CERTIFICATE = "streamgauge_door_certificate_not_after_timestamp_seconds"
+QUERIES = 'streamgauge_dns_queries_total{node="a",qtype="A"}'
+SILENT = 'streamgauge_dns_unanswered_total{node="a",qtype="A"}'
+RETRANSMITS = 'streamgauge_tcp_retransmits_total{node="a"}'
+TCP_PACKETS = 'streamgauge_packets_total{node="a",protocol="tcp"}'
+
+
+def handshakes(fast, slow):
+    """Return a histogram that grows by so many handshakes a minute, within 0.25 s and within 2.5 s."""
+    name = "streamgauge_tcp_handshake_seconds"
+    return {
+        f'{name}_bucket{{node="a",le="0.25"}}': f"0+{fast}x40",
+        f'{name}_bucket{{node="a",le="2.5"}}': f"0+{fast + slow}x40",
+        f'{name}_bucket{{node="a",le="+Inf"}}': f"0+{fast + slow}x40",
+        f'{name}_count{{node="a"}}': f"0+{fast + slow}x40",
+    }
 
 
 def status(word):
@@ -63,10 +82,20 @@ CASES = {
         # What waits is on its way; nothing waits.
         [{PENDING: "10x40", PUBLISHED: "0+50x40"}, {PENDING: "0x40", PUBLISHED: "500x40"}],
     ),
+    "StreamgaugeSpoolFilling": (
+        {WAITING: "600x40", ROOM: "1000x40"},
+        # Little waits; a burst that is gone within a minute.
+        [{WAITING: "400x40", ROOM: "1000x40"}, {WAITING: "0x28 900 0x20", ROOM: "1000x40"}],
+    ),
     "StreamgaugeBackupTooOld": (
         {UNSTORED: "0+60x40"},
         # A minute old is normal; a ledger that nobody takes is no summary.
         [{UNSTORED: "60x40"}, {UNSTORED.replace("shard-00", "ledger"): "0+60x40"}],
+    ),
+    "StreamgaugeConsumerLag": (
+        {UNSTORED.replace("shard-00", "ledger"): "0+30x40"},
+        # A minute is normal; a moment is none of its business.
+        [{UNSTORED: "60x40"}, {UNSTORED: "60x26 400x3 60x20"}],
     ),
     "StreamgaugeUploadsFail": (
         {"streamgauge_backup_upload_retries_total": "0+1x40"},
@@ -75,6 +104,16 @@ CASES = {
     "StreamgaugeMessagesRefused": (
         {REFUSED: "0x25 1x20", "streamgauge_backup_quarantined_total": "0x40"},
         [{REFUSED: "0x40", "streamgauge_backup_quarantined_total": "0x40"}],
+    ),
+    # By the hour, looked at after 60 of them: see SLOW.
+    "StreamgaugeRestoreDrillOverdue": (
+        {VERIFIED: "3600x70", "streamgauge_stored_packets_total": "0+10x70"},
+        [
+            # Good each night; never yet, and the backup runs since yesterday; no backup at all.
+            {VERIFIED: "3600x30 90000x24 176400x20", "streamgauge_stored_packets_total": "0+10x70"},
+            {VERIFIED: "_x36 0x40", "streamgauge_stored_packets_total": "_x36 0+10x40"},
+            {"streamgauge_stored_packets_total": "0+10x70"},
+        ],
     ),
     "StreamgaugeTargetDown": (
         {'up{job="collector",instance="i"}': "1x20 0x20"},
@@ -104,6 +143,11 @@ CASES = {
         # It happened once, and is over.
         [{OVERFLOW: "0x5 100x40"}, {OVERFLOW: "0x40"}],
     ),
+    "StreamgaugeDoorCertificateEnds": (
+        {CERTIFICATE: "1000000x40"},
+        # Two months are left; a new one was loaded.
+        [{CERTIFICATE: "5000000x40"}, {CERTIFICATE: "1000000x20 9000000x20"}],
+    ),
     "StreamgaugeDnsFailures": (
         {answers("NOERROR"): "0+600x40", answers("SERVFAIL"): "0+60x40"},
         # Names that do not exist are answers; too few answers to tell; failures that are rare.
@@ -113,14 +157,33 @@ CASES = {
             {answers("NOERROR"): "0+600x40", answers("SERVFAIL"): "0+6x40"},
         ],
     ),
+    "StreamgaugeDnsUnanswered": (
+        {QUERIES: "0+600x40", SILENT: "0+60x40"},
+        # Nearly all are answered; hardly anybody asks.
+        [{QUERIES: "0+600x40", SILENT: "0+6x40"}, {QUERIES: "0+2x40", SILENT: "0+2x40"}],
+    ),
     "StreamgaugeConnectionsUnanswered": (
-        {flags("SYN"): "0+600x40", flags("SYN-ACK"): "0+300x40"},
-        # All are answered; more answers than attempts (one-way capture); hardly any attempts.
+        {ATTEMPTS: "0+600x40", UNANSWERED: "0+300x40"},
+        # Nearly all are answered; hardly any attempts; many flows that are no connections.
         [
-            {flags("SYN"): "0+600x40", flags("SYN-ACK"): "0+590x40"},
-            {flags("SYN"): "0+60x40", flags("SYN-ACK"): "0+600x40"},
-            {flags("SYN"): "0+6x40", flags("SYN-ACK"): "0x40"},
+            {ATTEMPTS: "0+600x40", UNANSWERED: "0+10x40"},
+            {ATTEMPTS: "0+6x40", UNANSWERED: "0+6x40"},
+            {ATTEMPTS.replace("tcp", "udp"): "0+600x40", UNANSWERED: "0x40"},
         ],
+    ),
+    "StreamgaugeRetransmissions": (
+        {TCP_PACKETS: "0+60000x40", RETRANSMITS: "0+3000x40"},
+        # One in a hundred; a quiet node, where one packet weighs much; a burst that is over.
+        [
+            {TCP_PACKETS: "0+60000x40", RETRANSMITS: "0+600x40"},
+            {TCP_PACKETS: "0+60x40", RETRANSMITS: "0+6x40"},
+            {TCP_PACKETS: "0+60000x40", RETRANSMITS: "0x10 0+6000x5 30000x30"},
+        ],
+    ),
+    "StreamgaugeHandshakesSlow": (
+        handshakes(60, 60),
+        # One in fifty; too few to tell.
+        [handshakes(98, 2), handshakes(0, 1)],
     ),
     "StreamgaugeDamagedPackets": (
         {status("ok"): "0+900x40", status("malformed"): "0+50x40"},
@@ -131,3 +194,6 @@ CASES = {
         ],
     ),
 }
+
+#: Alerts about days: the time between two points of a series, and when it is looked at.
+SLOW = {"StreamgaugeRestoreDrillOverdue": ("1h", "60h")}
