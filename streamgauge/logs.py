@@ -33,7 +33,14 @@ def set_up(settings: LogSettings, **context: str) -> None:
         logger_factory=lambda *_names: structlog.PrintLogger(sys.stderr),
     )
     structlog.contextvars.bind_contextvars(**context)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    libraries = max(level, logging.WARNING)
+    logging.basicConfig(level=libraries, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("asyncio").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    # asyncio says it at the end of each of nats-py's TLS connections, and nobody can do anything about it.
+    return "returning true from eof_received" not in record.msg
 
 
 def get(component: str) -> Logger:
