@@ -6,7 +6,7 @@ Real collectors publish all the time; the backup runs with the settings it is sh
 packets stored, messages waiting in the stream, and the resident memory of each process. At the end: how many rows a
 second the backup stored until it had caught up, and the account of ``make chaos``: lost, duplicated, unaccounted.
 
-Exit status 0: all three are 0, and in the second half of the outage no service needed a tenth more memory
+Exit status 0: all three are 0, and in the second half of the outage no service needed a tenth more memory, nor died
 (within the first half the backup fills what it may hold).
 """
 
@@ -124,7 +124,7 @@ def resident(pid: int) -> int:
 
 
 async def run(folder: Path, *, minutes: float, rate: int) -> tuple[Verdict, bool]:
-    """Run; return the verdict, and whether memory stayed bounded.
+    """Run; return the verdict, and whether memory stayed bounded and every process alive.
 
     Raises:
         UnfinishedError: something did not come back, or did not catch up, in time.
@@ -164,6 +164,8 @@ async def run(folder: Path, *, minutes: float, rate: int) -> tuple[Verdict, bool
         found = await evidence.collect(stand)
     finally:
         await stand.close()
+    for who, times in stand.ended.items():
+        say(f"! {who}: {times} times, by itself")
     for who in first.peaks:
         phases = {"before": before, "first half": first, "second half": rest, "catching up": after}
         sizes = ", ".join(f"{name} {phase.peaks.get(who, 0) >> 20}" for name, phase in phases.items())
@@ -171,7 +173,7 @@ async def run(folder: Path, *, minutes: float, rate: int) -> tuple[Verdict, bool
     grown = [who for who, size in rest.peaks.items() if is_more(size, first.peaks.get(who, 0)) and who != "nats-server"]
     for who in grown:
         say(f"! the memory of {who} grew while the storage was away")
-    return oracle.judge(found), not grown
+    return oracle.judge(found), not grown and not stand.ended
 
 
 def is_more(size: int, than: int) -> bool:

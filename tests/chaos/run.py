@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.chaos.oracle import Verdict
+    from tests.chaos.worker import Worker
 
 #: Seconds until the first batches must be in the stream; kernels may have to be compiled.
 START_TIMEOUT: Final = 300.0
@@ -151,19 +152,23 @@ async def drain(stand: Stand) -> None:
     stand.collectors = stand.closing_collectors()
     for worker in stand.collectors:
         worker.start()
-    for worker in stand.collectors:
-        try:
-            async with asyncio.timeout(_DRAIN_TIMEOUT):
-                status = await worker.finished()
-        except TimeoutError as error:
-            raise UnfinishedError(f"{worker.name} does not get rid of its spool: {worker.last_words()}") from error
-        if status != 0:
-            raise UnfinishedError(f"{worker.name} ended with status {status}: {worker.last_words()}")
+    # All at once: none that is done is to be started again meanwhile.
+    await asyncio.gather(*(_ended_well(worker) for worker in stand.collectors))
     await until(lambda: _is_stored(stand), _DRAIN_TIMEOUT, "the backups to store the whole stream")
     stand.take_note(stand.backups)
     for status in await asyncio.gather(*(worker.stop() for worker in stand.backups)):
         if status != 0:
             raise UnfinishedError(f"a backup ended with status {status}: {stand.backups[0].last_words()}")
+
+
+async def _ended_well(worker: Worker) -> None:
+    try:
+        async with asyncio.timeout(_DRAIN_TIMEOUT):
+            status = await worker.finished()
+    except TimeoutError as error:
+        raise UnfinishedError(f"{worker.name} does not get rid of its spool: {worker.last_words()}") from error
+    if status != 0:
+        raise UnfinishedError(f"{worker.name} ended with status {status}: {worker.last_words()}")
 
 
 async def is_publishing(stand: Stand) -> bool:
