@@ -1,4 +1,4 @@
-"""Runs the exporter: ``python -m services.exporter``; ``--check`` validates the configuration and leaves."""
+"""Runs the exporter: ``python -m services.exporter``; ``--check`` validates settings and NATS, and leaves."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ async def _run(configuration: settings.Settings) -> None:
     await lifecycle.run(Exporter(configuration, failure).components, failure=failure)
 
 
+async def _check(configuration: settings.Settings) -> None:
+    from services.exporter.check import check
+
+    sys.stdout.write(f"{await check(configuration)}\n")
+
+
 def main() -> int:
     """Read the configuration and run until told to stop."""
     parser = argparse.ArgumentParser(prog="python -m services.exporter", description=__doc__, epilog=_EXAMPLE)
-    parser.add_argument("--check", action="store_true", help="validate the configuration and leave")
+    parser.add_argument("--check", action="store_true", help="validate settings and NATS, and leave")
     parser.add_argument("--dump", action="store_true", help="print the effective configuration, secrets masked")
     arguments = parser.parse_args()
     try:
@@ -35,10 +41,9 @@ def main() -> int:
         return error.exit_code
     if arguments.dump:
         sys.stdout.writelines(f"{name}={value}\n" for name, value in configuration.dump().items())
-    if arguments.check or arguments.dump:
         return 0
     logs.set_up(configuration.section(settings.LogSettings), service="exporter")
-    return lifecycle.main(lambda: _run(configuration))
+    return lifecycle.main(lambda: _check(configuration) if arguments.check else _run(configuration))
 
 
 if __name__ == "__main__":
