@@ -128,7 +128,8 @@ class Aggregator:
         self.tables = Tables.empty(budget)
         #: Families that not every record has.
         self.counted = {
-            family: SeriesTable(1 + len(family.labels), 1, budget) for family in optional.count_families(record)
+            family: SeriesTable(1 + len(family.labels), 1, min(budget, family.most or budget))
+            for family in optional.count_families(record)
         }
         self.timed = {
             family: SeriesTable(1, _TIME_CELLS + 1, max(2, budget // (_TIME_CELLS + 2)), weight=None)

@@ -43,6 +43,8 @@ class CountFamily:
     #: Columns it is counted from; the first tells whether a batch has anything to count.
     columns: tuple[str, ...]
     count: Callable[[pa.RecordBatch, Columns], Found]
+    #: Most series, if the budget is larger; None: as many as the budget.
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +56,14 @@ class TimeFamily:
     column: str
 
 
-def _by_text(batch: pa.RecordBatch, columns: Columns, name: str, known: frozenset[str]) -> Found:
+def _by_text(batch: pa.RecordBatch, columns: Columns, name: str, known: frozenset[str] | None) -> Found:
     encoded = batch.column(name).dictionary_encode()
     texts = encoded.dictionary.to_pylist()
     spare = len(texts)
     codes = encoded.indices.fill_null(spare).to_numpy(zero_copy_only=False)
     found: Found = {}
     for text, packets in zip(texts, _sums(codes, columns.packets, spare + 1), strict=False):
-        key = (text if text in known else "other",)
+        key = (text if known is None or text in known else "other",)
         found[key] = found.get(key, 0) + packets
     return found
 
@@ -80,6 +82,10 @@ def _http_statuses(batch: pa.RecordBatch, columns: Columns) -> Found:
     classes = np.minimum(filled(batch.column("http_status"), 0) // 100, 6)
     sums = _sums(classes, columns.packets, 7)
     return {(f"{number}xx" if number < 6 else "other",): sums[number] for number in range(1, 7) if sums[number]}
+
+
+def _ja4(batch: pa.RecordBatch, columns: Columns) -> Found:
+    return _by_text(batch, columns, "ja4", None)
 
 
 def _tls_versions(batch: pa.RecordBatch, columns: Columns) -> Found:
@@ -117,6 +123,10 @@ _COUNTS: Final = (
         ("version",),
         ("tls_cipher", "tls_version"),
         _tls_versions,
+    ),
+    # Clients choose their fingerprint, so an outsider could make up any number: few have a series.
+    CountFamily(
+        "tls_client_hellos_total", "TLS and QUIC ClientHellos by JA4 fingerprint.", ("ja4",), ("ja4",), _ja4, 200
     ),
     CountFamily(
         "tcp_retransmits_total", "TCP segments sent again.", (), ("retransmission",), _flagged("retransmission")

@@ -214,6 +214,7 @@ def _web(table):
 
     by_status = _by(responses.filter(pc.greater_equal(responses.column("http_status"), 100)), ["http_status"])
     return {
+        "tls_client_hellos_total": _by(table.filter(pc.is_valid(table.column("ja4"))), ["ja4"]),
         "http_requests_total": _renamed(_by(requests, ["http_method"]), method),
         "http_responses_total": _renamed(by_status, status),
         "tls_handshakes_total": _renamed(

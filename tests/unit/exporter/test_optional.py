@@ -57,7 +57,7 @@ def test_families_exist_where_the_record_has_their_columns():
     now = {"http_method", "http_status"}
     assert {family.columns[0] for family in optional.count_families(now)} == now
     assert optional.time_families(now) == ()
-    assert len(optional.count_families(EVERYTHING)) == 6
+    assert len(optional.count_families(EVERYTHING)) == 7
     assert len(optional.time_families(EVERYTHING)) == 3
 
 
