@@ -109,7 +109,9 @@ class Bus:
         with contextlib.suppress(NatsError, asyncio.TimeoutError, OSError):
             if self._client.is_connected:
                 await asyncio.wait_for(self._client.flush(timeout=2), 3)
-        await self._client.close()
+        # Writes once more what is buffered, and raises when the server is away.
+        with contextlib.suppress(OSError):
+            await self._client.close()
 
     @property
     def client(self) -> Client:
@@ -127,6 +129,11 @@ class Bus:
     def closed(self) -> bool:
         """Whether there is no connection and none will come by itself: not started, or refused for good."""
         return self._client is None or self._client.is_closed
+
+    @property
+    def said(self) -> str:
+        """What the server, or the way to it, complained about last; empty when it did not."""
+        return self._said
 
     @property
     def max_payload(self) -> int:
