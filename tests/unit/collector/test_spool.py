@@ -10,9 +10,10 @@ import pytest
 from services.collector import boot_log
 from services.collector.account import Account
 from services.collector.pending import entry_of
+from services.collector.recovery import leftovers
 from services.collector.reserve import RESERVE_BYTES
 from services.collector.spool import Spool, bound_bytes, segment_bytes
-from services.collector.spool_records import Kind, message_head
+from services.collector.spool_records import Kind, Scan, message_head
 from streamgauge.errors import ConfigurationError
 from streamgauge.ledger import LedgerRecord
 from streamgauge.lifecycle import Failure
@@ -145,6 +146,39 @@ async def test_a_torn_tail_is_cut_and_counted(tmp_path):
     assert [entry.envelope.sequence for entry in second.spool.left] == [1]
     assert second.spool.torn == 20
     await second.spool.stop()
+
+
+async def test_power_lost_at_any_byte(tmp_path):
+    """Wherever the file ends, the next start finds what is whole before, and an account that comes out even.
+
+    Messages that are noted as acknowledged are not sent again; those whose note is torn are, under the same identity.
+    """
+    desk = Desk(tmp_path / "before")
+    await desk.spool.start()
+    await desk.done((await desk.append(1, 2, payload=bytes(64)))[:1])
+    await desk.append(3, payload=bytes(64))
+    await desk.spool.stop()
+    (path,) = desk.files()
+    content = path.read_bytes()
+    ends, done = [0], []
+    for record in (scan := Scan(content)):
+        ends.append(record.offset + record.length)
+        done.append((record.kind, record.head))
+    assert scan.torn == 0
+    folder = tmp_path / "after" / path.parent.name
+    folder.mkdir(parents=True)
+    for end in range(len(content) + 1):
+        (folder / path.name).write_bytes(content[:end])
+        (found,) = leftovers(folder.parent)
+        whole = max(number for number, at in enumerate(ends) if at <= end)
+        sent = {head["envelope"]["sequence"] for kind, head in done[:whole] if kind is Kind.MESSAGE}
+        noted = {sequence for kind, head in done[:whole] if kind is Kind.DONE for sequence in head["sequences"]}
+        totals = found.totals()
+
+        assert found.torn == end - ends[whole]
+        assert {entry.envelope.sequence for entry in found.entries} == sent - noted
+        assert totals.decoded == totals.published + totals.evicted + totals.crashed + totals.pending
+        assert totals.published == len(noted)
 
 
 async def test_files_go_when_their_messages_are_acknowledged(tmp_path, monkeypatch):
