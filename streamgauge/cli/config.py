@@ -8,7 +8,7 @@ from streamgauge.errors import ConfigurationError
 
 
 def config(
-    service: Annotated[str | None, typer.Argument(help="collector, backup or exporter; all by default.")] = None,
+    service: Annotated[str | None, typer.Argument(help="collector, backup, exporter, doctor; default: all.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="List all settings with defaults and descriptions.")] = False,
 ) -> int:
     """Show the effective configuration of a service as NAME=VALUE, secrets masked, or all faults in it.

@@ -51,9 +51,11 @@ COMMANDS: Final = (
     Command("demo", "streamgauge.cli.demo:demo", "The whole system on this machine, on real packets."),
     Command("decode", "streamgauge.cli.decode:decode", "Capture files to table, ndjson, csv or parquet."),
     Command("tail", "streamgauge.cli.tail:tail", "Live summaries from NATS, one line each."),
+    Command("query", "streamgauge.cli.query:query", "SQL over what was stored, and ready questions."),
     Command("audit", "streamgauge.cli.audit:audit", "Prove that what was published is stored."),
     Command("restore", "streamgauge.cli.restore:restore", "A window back out, or replayed into NATS."),
     Command("drill", "streamgauge.cli.drill:drill", "Restore a random window and compare it."),
+    Command("doctor", "streamgauge.cli.doctor:doctor", "Name the first broken hop and what mends it."),
     Command("config", "streamgauge.cli.config:config", "The effective configuration, or all settings."),
     Command("bootstrap", "streamgauge.cli.bootstrap:bootstrap", "Create the stream and the bucket."),
 )

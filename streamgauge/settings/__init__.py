@@ -11,8 +11,10 @@ from streamgauge.settings.backup import BackupSettings
 from streamgauge.settings.base import HttpSettings, Section
 from streamgauge.settings.collector import CollectorSettings
 from streamgauge.settings.connections import LogSettings, NatsSettings, S3Settings
+from streamgauge.settings.doctor import DoctorSettings
 from streamgauge.settings.exporter import ExporterSettings
 from streamgauge.settings.loading import CONFIG_FILE, PREFIX, PROGRAMS, SECTIONS, Settings, environment_name, load
+from streamgauge.settings.privacy import PrivacySettings
 from streamgauge.settings.shared_work import SharedWorkSettings
 
 __all__ = [
@@ -22,10 +24,12 @@ __all__ = [
     "SECTIONS",
     "BackupSettings",
     "CollectorSettings",
+    "DoctorSettings",
     "ExporterSettings",
     "HttpSettings",
     "LogSettings",
     "NatsSettings",
+    "PrivacySettings",
     "S3Settings",
     "Section",
     "Settings",

@@ -14,7 +14,9 @@ from streamgauge.settings.backup import BackupSettings
 from streamgauge.settings.base import Section
 from streamgauge.settings.collector import CollectorSettings
 from streamgauge.settings.connections import LogSettings, NatsSettings, S3Settings
+from streamgauge.settings.doctor import DoctorSettings
 from streamgauge.settings.exporter import ExporterSettings
+from streamgauge.settings.privacy import PrivacySettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,15 +29,18 @@ SECTIONS: Final[dict[str, type[Section]]] = {
     "nats": NatsSettings,
     "s3": S3Settings,
     "collector": CollectorSettings,
+    "privacy": PrivacySettings,
     "backup": BackupSettings,
     "exporter": ExporterSettings,
+    "doctor": DoctorSettings,
 }
 
 #: Which sections each program reads.
 PROGRAMS: Final[dict[str, tuple[str, ...]]] = {
-    "collector": ("log", "nats", "collector"),
+    "collector": ("log", "nats", "collector", "privacy"),
     "backup": ("log", "nats", "s3", "backup"),
     "exporter": ("log", "nats", "exporter"),
+    "doctor": ("nats", "s3", "doctor"),
 }
 
 S = TypeVar("S", bound=Section)
