@@ -31,11 +31,14 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="validate settings and NATS, and leave")
     parser.add_argument("--dump", action="store_true", help="print the effective configuration, secrets masked")
     arguments = parser.parse_args()
+    from services.exporter import identity
+
     try:
         configuration = settings.load(settings.PROGRAMS["exporter"])
         own = configuration.section(settings.ExporterSettings)
         networks.parse(own.inside)
         door.parse(own.door)
+        identity.check(own)
     except ConfigurationError as error:
         sys.stderr.write(f"streamgauge: {error}\n")
         return error.exit_code

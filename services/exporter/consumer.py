@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from services.exporter.aggregate import Aggregator, Counts
     from services.exporter.columns import Columns
+    from services.exporter.workloads import Workloads
     from streamgauge.settings import ExporterSettings, NatsSettings
     from streamgauge.subjects import Envelope
 
@@ -83,13 +84,15 @@ class Consumer:
         failure: Failure,
         *,
         observers: tuple[Observer, ...] = (),
+        workloads: Workloads | None = None,
     ) -> None:
         self._bus = nats_bus
         self._settings = settings
         self._stream = nats_settings.stream
         self._aggregator = aggregator
         self._failure = failure
-        self._observers = observers
+        self._observers = observers if workloads is None else (*observers, workloads)
+        self._workloads = workloads
         self._seen = SeenBatches()
         self._sampled = Sampled(_log)
         self._puller: Puller | None = None
@@ -142,6 +145,8 @@ class Consumer:
                     await asyncio.to_thread(self._count, messages)
                     await self._skip_if_late(messages[-1])
                 self._aggregator.rebalance(time.monotonic())
+                if self._workloads is not None and self._workloads.is_due(time.monotonic()):
+                    await asyncio.to_thread(self._workloads.rebalance, time.monotonic())
             except LostPlace as error:
                 self._sampled.warning("lost place in the stream", error=str(error), behind=self.progress.sequence)
                 await self._reopen()
@@ -205,6 +210,8 @@ class Consumer:
                 envelope = subjects.Envelope.from_headers(message.headers)
                 if self._seen.is_new(envelope):
                     self._aggregator.skip(envelope)
+                    if self._workloads is not None:
+                        self._workloads.pass_over(envelope)
                     self.progress.skipped += 1
                     self.progress.skipped_packets += envelope.packets
                     self.progress.skipped_bytes += envelope.bytes

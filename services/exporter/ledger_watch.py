@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from nats.errors import Error as NatsError
 
+from services.exporter.observation import Collectors
 from services.exporter.puller import LostPlace, Puller
 from services.exporter.shards import shard_of
 from streamgauge import bus, ledger, subjects
@@ -41,11 +42,14 @@ class LedgerWatch:
         nats_settings: NatsSettings,
         book: LedgerBook,
         failure: Failure,
+        *,
+        collectors: Collectors | None = None,
     ) -> None:
         self._bus = nats_bus
         self._settings = settings
         self._puller = Puller(nats_bus, nats_settings.stream, [f"{subjects.LEDGER}.*"])
         self._book = book
+        self._collectors = collectors or Collectors()
         self._failure = failure
         self._sampled = Sampled(_log)
         self._task: asyncio.Task[None] | None = None
@@ -77,13 +81,15 @@ class LedgerWatch:
                 await asyncio.sleep(_RETRY)
 
     def _take(self, message: Msg) -> None:
-        node = message.subject.rpartition(".")[2]
-        if shard_of(node, self._shards) not in self._own:
-            return
+        own = shard_of(message.subject.rpartition(".")[2], self._shards) in self._own
         try:
             record = ledger.LedgerRecord.decode(message.data)
         except PayloadError as error:
-            self.refused += 1
-            self._sampled.warning("ledger record refused", subject=message.subject, error=str(error))
-        else:
+            if own:
+                self.refused += 1
+                self._sampled.warning("ledger record refused", subject=message.subject, error=str(error))
+            return
+        # Which nodes have a collector matters to every replica.
+        self._collectors.hear(record.node, record.time / 1e9, stopped=record.reason == "stop")
+        if own:
             self._book.take(record, time.time())

@@ -11,13 +11,18 @@ from services.exporter.consumer import Consumer
 from services.exporter.door import DoorWatch
 from services.exporter.health import Health
 from services.exporter.hops import Hops
+from services.exporter.identity import Identity
+from services.exporter.identity_metrics import IdentityMetrics
 from services.exporter.ledger_book import LedgerBook
 from services.exporter.ledger_watch import LedgerWatch
 from services.exporter.live import LivePage
 from services.exporter.metrics import HopMetrics, LedgerMetrics, OwnMetrics, TrafficMetrics
+from services.exporter.observation import Collectors
 from services.exporter.opt_in import OptIn
 from services.exporter.recent import Recent
 from services.exporter.tail import Tail
+from services.exporter.workload_metrics import WorkloadMetrics
+from services.exporter.workloads import Workloads
 from streamgauge import encode
 from streamgauge.bus import Bus
 from streamgauge.http import HttpServer
@@ -50,6 +55,7 @@ def warm_up() -> None:
     opt_in = OptIn(100, talkers=True, domains=True)
     counted = Aggregator(networks.parse(""), 100, opt_in=opt_in).fold(envelope, batch)
     Recent().see(envelope, batch, *counted)
+    Workloads(networks.parse(""), 100, Collectors()).see(envelope, batch, *counted)
 
 
 class Exporter:
@@ -70,13 +76,22 @@ class Exporter:
         self.bus = Bus(nats, "exporter")
         self.recent, self.tail = Recent(), Tail()
         observers = (self.recent, self.tail)
-        self.consumer = Consumer(self.bus, own, nats, self.aggregator, failure, observers=observers)
-        self.watch = LedgerWatch(self.bus, own, nats, self.book, failure)
+        collectors = Collectors()
+        self.workloads = Workloads(
+            networks.parse(own.inside), own.series_budget, collectors, self.aggregator.conversations
+        )
+        self.identity = Identity(self.bus, own, nats, self.workloads, failure)
+        self.consumer = Consumer(
+            self.bus, own, nats, self.aggregator, failure, observers=observers, workloads=self.workloads
+        )
+        self.watch = LedgerWatch(self.bus, own, nats, self.book, failure, collectors=collectors)
         self.hops = Hops(self.bus, own, nats, failure)
         self.door = DoorWatch(own.door, self.metrics, failure)
         self.health = Health(self.book, self.hops, self.consumer)
         self.page = LivePage(self.recent, self.tail, self.book, self.health, self.consumer, failure=failure)
-        TrafficMetrics(self.metrics, self.aggregator, own.series_budget)
+        traffic = TrafficMetrics(self.metrics, self.aggregator, own.series_budget)
+        WorkloadMetrics(self.metrics, self.workloads, traffic)
+        IdentityMetrics(self.metrics, self.identity)
         LedgerMetrics(self.metrics, self.book)
         OwnMetrics(self.metrics, self.consumer, self.watch)
         HopMetrics(self.metrics, self.hops)
@@ -86,4 +101,14 @@ class Exporter:
     @property
     def components(self) -> tuple[Component, ...]:
         """The parts in the order they start."""
-        return (Kernels(), self.bus, self.consumer, self.watch, self.hops, self.door, self.http, self.page)
+        return (
+            Kernels(),
+            self.bus,
+            self.identity,
+            self.consumer,
+            self.watch,
+            self.hops,
+            self.door,
+            self.http,
+            self.page,
+        )

@@ -217,6 +217,10 @@ class Workloads:
         self._pairs.state[0] = 0
         index_keys(self._pairs.places, self._pairs.keys, 0)
 
+    def is_due(self, now: float) -> bool:
+        """Return whether ``rebalance`` has something to do."""
+        return now - self._folded >= FOLD_INTERVAL
+
     def rebalance(self, now: float) -> None:
         """Fold series of workloads that are gone, and let heavy series replace light ones, when it is time.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
 from pydantic import Field
 
 from streamgauge.settings.base import Port, Seconds
@@ -24,3 +27,13 @@ class ExporterSettings(SharedWorkSettings):
         False, description="count packets and bytes by pair of addresses too: labels that traffic chooses"
     )
     domains: bool = Field(False, description="count DNS queries by registered domain too: labels that traffic chooses")
+    identity: Literal["auto", "kubernetes", "none"] = Field(
+        "auto", description="where names come from; auto: the Kubernetes API if this is a pod, or a kubeconfig is given"
+    )
+    cluster: str = Field(
+        "default", pattern=r"^[A-Za-z0-9_-]{1,63}$", description="name of the cluster, in the subject of its identities"
+    )
+    kubeconfig: Path | None = Field(None, description="how the Kubernetes API is reached from outside of the cluster")
+    labels: Path | None = Field(
+        None, description="file with names for addresses and networks: CSV, or TOML by its name"
+    )
