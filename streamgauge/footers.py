@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from streamgauge.errors import PayloadError
 from streamgauge.objects import FOOTER_GUESS, Manifest, footer_length, read_footer
 
 if TYPE_CHECKING:
-    from streamgauge.store import Store, StoredObject
+    from streamgauge.store import StoredObject
+
+
+class Readable(Protocol):
+    """Where objects are: the store, or a folder of objects."""
+
+    async def get(self, key: str, offset: int = 0, length: int = 0) -> bytes:
+        """Return an object, or ``length`` bytes of it from ``offset``."""
 
 
 class Footer(NamedTuple):
@@ -17,9 +24,11 @@ class Footer(NamedTuple):
     manifest: Manifest
     #: Rows by Parquet's own count, independent of the manifest.
     rows: int
+    #: Names of its columns: an older version of ours had fewer.
+    columns: tuple[str, ...] = ()
 
 
-async def read(store: Store, stored: StoredObject) -> Footer:
+async def read(store: Readable, stored: StoredObject) -> Footer:
     """Return the footer of an object.
 
     Raises:
@@ -37,4 +46,4 @@ async def read(store: Store, stored: StoredObject) -> Footer:
             raise PayloadError(f"the footer says it takes {length} bytes of {stored.size}")
         tail = await store.get(stored.key, stored.size - length, length)
     footer = read_footer(tail)
-    return Footer(Manifest.from_metadata(footer.metadata), footer.num_rows)
+    return Footer(Manifest.from_metadata(footer.metadata), footer.num_rows, tuple(footer.schema.names))

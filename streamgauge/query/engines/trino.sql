@@ -1,0 +1,9 @@
+-- Trino has no exact way from a time to nanoseconds: seconds as a number of 53 bits are exact to 240 ns.
+CREATE FUNCTION ns(t TIMESTAMP(9)) RETURNS BIGINT DETERMINISTIC RETURN CAST(to_unixtime(t) * 1000000000 AS BIGINT);
+
+CREATE FUNCTION moment(n BIGINT) RETURNS TIMESTAMP(9) WITH TIME ZONE DETERMINISTIC RETURN from_unixtime_nanos(n);
+
+CREATE FUNCTION bits(a BIGINT, b BIGINT) RETURNS BIGINT DETERMINISTIC RETURN bitwise_and(a, b);
+
+CREATE FUNCTION is_inside(ip VARCHAR) RETURNS BOOLEAN DETERMINISTIC RETURN
+  {inside};

@@ -1,0 +1,150 @@
+"""The questions people ask, each a readable file of SQL whose head says what it answers, and with which parameters.
+
+-- Who sends most to whom?
+--
+-- parameters:
+--   limit (number) = 20: rows shown
+-- columns:
+--   source: …
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+from streamgauge.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_PARAMETER: Final = re.compile(r"--   (\w+) \((number|text|time)\)(?: = (\S+))?: (.+)")
+_COLUMN: Final = re.compile(r"--   (\w+(?:, \w+)*): (.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One ``$name`` of a statement."""
+
+    name: str
+    kind: str
+    #: As text; None: it must be given.
+    default: str | None
+    meaning: str
+
+    def value(self, given: str | None, time: Callable[[str, str], int]) -> int | float | str:
+        """Return the value to bind; a time as ns UTC.
+
+        Raises:
+            ConfigurationError: nothing is given and there is no default, or it is of another kind.
+
+        """
+        text = self.default if given is None else given
+        if text is None:
+            raise ConfigurationError(f"--param {self.name}=… is missing: {self.meaning}")
+        if self.kind == "time":
+            return time(text, f"--param {self.name}")
+        if self.kind == "text":
+            return text
+        try:
+            return float(text) if "." in text or "e" in text.lower() else int(text)
+        except ValueError as error:
+            raise ConfigurationError(f"--param {self.name}={text} is no number") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One question."""
+
+    name: str
+    question: str
+    parameters: tuple[Parameter, ...]
+    #: Names of the answer's columns with what they mean, several names in one entry separated by commas.
+    columns: tuple[tuple[str, str], ...]
+    #: How far back it looks when no ``--since`` is given; None: everything.
+    window: str | None
+    sql: str
+
+    def bind(self, given: Mapping[str, str], time: Callable[[str, str], int]) -> dict[str, int | float | str]:
+        """Return the value of each parameter; ``time`` reads a time as ns UTC.
+
+        Raises:
+            ConfigurationError: one is missing, wrong or unknown.
+
+        """
+        names = [parameter.name for parameter in self.parameters]
+        for name in given:
+            if name not in names:
+                close = difflib.get_close_matches(name, names, 1)
+                hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(names) or 'none'}"
+                raise ConfigurationError(f"{self.name} has no parameter {name}; {hint}")
+        return {parameter.name: parameter.value(given.get(parameter.name), time) for parameter in self.parameters}
+
+
+@cache
+def all_named() -> dict[str, Named]:
+    """Return the questions by name, in order."""
+    folder = resources.files("streamgauge.query") / "named"
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+    return {
+        name: parse(name, file.read_text(encoding="utf-8"))
+        for file in files
+        for name in (file.name.removesuffix(".sql"),)
+    }
+
+
+def parse(name: str, text: str) -> Named:
+    """Read a file of SQL with a head.
+
+    Raises:
+        ValueError: the head lacks the question or the columns.
+
+    """
+    head = [line for line in text.splitlines() if line.startswith("--")]
+    part, window = "", None
+    parameters: list[Parameter] = []
+    columns: list[tuple[str, str]] = []
+    for line in head[1:]:
+        if line.startswith("-- window: "):
+            window = line.removeprefix("-- window: ")
+        elif line in ("-- parameters:", "-- columns:"):
+            part = line
+        elif part == "-- parameters:" and (found := _PARAMETER.fullmatch(line)):
+            parameters.append(Parameter(*found.groups()))
+        elif part == "-- columns:" and (found := _COLUMN.fullmatch(line)):
+            columns.append((found[1], found[2]))
+    if not head or not columns:
+        raise ValueError(f"{name}: the head of the statement names no question or no columns")
+    return Named(name, head[0].removeprefix("-- "), tuple(parameters), tuple(columns), window, text)
+
+
+def get(name: str) -> Named | None:
+    """Return a question by its name."""
+    return all_named().get(name)
+
+
+def unknown(name: str) -> ConfigurationError:
+    """Return what to say of a name that is none."""
+    close = difflib.get_close_matches(name, list(all_named()), 1)
+    hint = f"did you mean {close[0]}?" if close else "`streamgauge query --list` shows all"
+    return ConfigurationError(f"{name!r} is neither SQL nor a named query; {hint}")
+
+
+def parameters_of(given: list[str]) -> dict[str, Any]:
+    """Return ``name=value`` options as a mapping.
+
+    Raises:
+        ConfigurationError: one of them has no equals sign.
+
+    """
+    found = {}
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not equals:
+            raise ConfigurationError(f"--param {one!r} is not name=value")
+        found[name.strip()] = value
+    return found
