@@ -232,7 +232,7 @@ def count_ports(columns, protocols, ephemeral, sums, touched):
     """
     used = 0
     for row in range(len(columns.packets)):
-        if columns.ip_version[row] == 0:
+        if columns.ip_version[row] == 0 or columns.packets[row] == 0:
             continue
         protocol = protocols[columns.ip_protocol[row]]
         if protocol == 255:

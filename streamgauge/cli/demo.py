@@ -15,14 +15,19 @@ def demo(
     duration: Annotated[float | None, typer.Option(min=0.1, help="End after so many seconds.")] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Replay the file again and again.")] = False,
     rate: Annotated[float, typer.Option(min=0, help="Packets per second of the traffic it makes; 0: none.")] = 1000.0,
+    open_: Annotated[
+        bool | None,
+        typer.Option("--open/--no-open", help="Open the live page in a browser; default: on a desktop, at a terminal."),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the folder with logs, stream and bucket.")] = False,
 ) -> int:
     """Run the whole system on this machine, and end with an audit.
 
     Starts a NATS server, an S3 server, collector, backup and exporter as processes of their own, on free ports of
-    loopback and in a folder that is removed afterwards. Captures loopback and makes traffic there (DNS, HTTP, TLS, UDP,
-    ICMP); without the right to capture it replays a sample. Ctrl-C ends it: the collector publishes what it has, the
-    backup stores it, and every packet is counted again at each stage. Exit status 1 if the stages differ.
+    loopback and in a folder that is removed afterwards, and opens the live page. Captures loopback and makes traffic
+    there (DNS, HTTP, TLS, UDP, ICMP, visitors from outside); without the right to capture it replays a sample. Ctrl-C
+    ends it: the collector publishes what it has, the backup stores it, and every packet is counted again at each stage.
+    Exit status 1 if the stages differ.
 
     Examples:
       streamgauge demo --duration 20
@@ -34,5 +39,7 @@ def demo(
     from streamgauge.settings import LogSettings
 
     logs.set_up(LogSettings.model_validate({"level": "error"}))
-    options = Options(pcap=pcap, interface=interface, loop=loop, duration=duration, rate=rate, keep=keep)
+    options = Options(
+        pcap=pcap, interface=interface, loop=loop, duration=duration, rate=rate, keep=keep, open_page=open_
+    )
     return 0 if asyncio.run(run(options)) else 1

@@ -61,9 +61,18 @@ def udp(payload: bytes, source_port: int, target_port: int) -> bytes:
     return struct.pack("!HHHH", source_port, target_port, 8 + len(payload), 0) + payload
 
 
-def tcp(payload: bytes, source_port: int, target_port: int, *, flags: int = ACK, seq: int = 1, ack: int = 1) -> bytes:
+def tcp(
+    payload: bytes,
+    source_port: int,
+    target_port: int,
+    *,
+    flags: int = ACK,
+    seq: int = 1,
+    ack: int = 1,
+    window: int = 64240,
+) -> bytes:
     """Return a TCP segment without options."""
-    return _TCP_HEADER.pack(source_port, target_port, seq, ack, 0x50, flags, 64240, 0, 0) + payload
+    return _TCP_HEADER.pack(source_port, target_port, seq, ack, 0x50, flags, window, 0, 0) + payload
 
 
 def icmp_echo(identifier: int, sequence: int, *, reply: bool = False) -> bytes:
@@ -89,6 +98,15 @@ def dns_response(identifier: int, name: str, kind: int = 1, *, rcode: int = 0, a
     record = struct.pack("!HHHIH", 0xC00C, kind, 1, 60, len(answer)) + answer if answer else b""
     header = struct.pack("!HHHHHH", identifier, 0x8180 | rcode, 1, 1 if answer else 0, 0, 0)
     return header + _question(name, kind) + record
+
+
+def server_hello(version: int = 0x0304, cipher: int = 0x1301) -> bytes:
+    """Return a TLS record with the ServerHello that chooses this version (772 is TLS 1.3)."""
+    chosen = struct.pack("!HHH", 43, 2, version) if version > 0x0303 else b""
+    legacy = min(version, 0x0303)
+    body = struct.pack("!H", legacy) + bytes(32) + b"\0" + struct.pack("!HBH", cipher, 0, len(chosen)) + chosen
+    message = b"\x02" + len(body).to_bytes(3, "big") + body
+    return b"\x16\x03\x03" + struct.pack("!H", len(message)) + message
 
 
 def client_hello(server_name: str) -> bytes:

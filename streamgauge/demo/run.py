@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+import sys
 import tempfile
+import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -43,6 +46,8 @@ class Options:
     duration: float | None = None
     rate: float = 1000.0
     keep: bool = False
+    #: Open the live page in a browser; None: on a desktop, at a terminal.
+    open_page: bool | None = None
 
 
 class Demo:
@@ -55,6 +60,7 @@ class Demo:
         self._stand = Stand(self._scratch, keep=options.keep)
         self._view: View = view.make(
             [
+                ("live page", self._stand.live_page),
                 *((f"{name}", service.url) for name, service in self._stand.services.items()),
                 ("nats", self._stand.nats.url),
             ]
@@ -107,7 +113,15 @@ class Demo:
             )
         else:
             self._view.say("everything runs")
+        await self._open_page()
         return settings.load(("nats", "s3"), {**stand.bus, **stand.storage})
+
+    async def _open_page(self) -> None:
+        wanted = self._options.open_page
+        if wanted is None:
+            wanted = sys.stdout.isatty() and bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
+        if wanted and not await asyncio.to_thread(webbrowser.open, self._stand.live_page):
+            self._view.say(f"no browser could be opened; open {self._stand.live_page} yourself")
 
     async def _started(self, collector: dict[str, str]) -> None:
         """Start everything, and say what it waits for when that takes long."""

@@ -7,7 +7,7 @@ import time
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
-from streamgauge.demo import packets
+from streamgauge.demo import outside, packets
 from streamgauge.demo.packets import ICMP, UDP, Conversation, ethernet, ipv4
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SEED: Final = 20261125
-_DNS_SERVER, _WEB_SERVER, _TLS_SERVER = "10.20.0.53", "10.20.0.80", "10.20.1.43"
+_DNS_SERVER, _WEB_SERVER, _TLS_SERVER = outside.DNS_SERVER, outside.WEB_SERVER, outside.TLS_SERVER
 NAMES: Final = ("shop.example.com", "api.example.com", "cdn.example.net", "auth.example.org", "metrics.example.net")
 
 
@@ -36,6 +36,8 @@ def _frames() -> Iterator[bytes]:
         client = f"10.20.7.{chance.randrange(2, 30)}"
         name = chance.choice(NAMES)
         yield from _look_up(client, name, chance)
+        if chance.random() < 0.25:
+            yield from outside.exchange(chance, client)
         port = chance.randrange(32768, 60999)
         draw = chance.random()
         if draw < 0.45:

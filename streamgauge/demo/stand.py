@@ -55,6 +55,11 @@ class Stand:
         return {self.nats.port, self.nats.monitor_port, *self.s3.ports, *(one.port for one in self.services.values())}
 
     @property
+    def live_page(self) -> str:
+        """Where the exporter shows what happens."""
+        return f"http://127.0.0.1:{self.services['exporter'].port}/"
+
+    @property
     def storage(self) -> dict[str, str]:
         """The settings of the object storage."""
         return {

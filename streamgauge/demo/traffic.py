@@ -1,5 +1,7 @@
 """Real traffic on loopback for the demo: servers and clients for DNS, HTTP, TLS, UDP and ICMP, at a bounded rate.
 
+With the right to use raw sockets also what only looks real: ``outside``.
+
     python -m streamgauge.demo.traffic --rate 1000
 
 A process of its own, so that it costs the rest nothing; it ends with SIGTERM or SIGINT.
@@ -21,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from streamgauge.demo import packets
+from streamgauge.demo import outside, packets
 from streamgauge.demo.sample import NAMES
 
 if TYPE_CHECKING:
@@ -33,7 +35,16 @@ _DNS_HOST, _WEB_HOST, _TLS_HOST, _UDP_HOST = (f"{_NETWORK}.0.{host}" for host in
 _CLIENTS: Final = tuple(f"{_NETWORK}.7.{number}" for number in range(1, 13))
 
 #: Share of the packets and packets of one round, by kind of traffic (measured on loopback).
-_MIX: Final = {"http": (0.5, 11), "tls": (0.25, 18), "dns": (0.15, 2), "udp": (0.05, 2), "ping": (0.05, 2)}
+_MIX: Final = {
+    "http": (0.45, 11),
+    "tls": (0.2, 18),
+    "dns": (0.15, 2),
+    "udp": (0.05, 2),
+    "ping": (0.05, 2),
+    "outside": (0.1, 10),
+}
+#: Seconds between two frames of an exchange with the world outside.
+_GAP: Final = 0.0005
 
 
 class _Answering(asyncio.DatagramProtocol):
@@ -78,6 +89,7 @@ class Traffic:
         }
         if _may_ping():
             kinds["ping"] = self._ping
+            kinds["outside"] = self._outside
         return kinds
 
     async def _repeat(self, kind: str, work: Callable[[str], Awaitable[None]]) -> None:
@@ -159,6 +171,13 @@ class Traffic:
             asking.bind((client, 0))
             echo = packets.icmp_echo(self._chance.randrange(1 << 16), 1)
             await asyncio.get_running_loop().sock_sendto(asking, echo, (_WEB_HOST, 0))
+
+    async def _outside(self, _client: str) -> None:
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sending:
+            sending.bind(("lo", 0))
+            for frame in outside.exchange(self._chance, f"10.20.7.{self._chance.randrange(2, 30)}"):
+                sending.send(frame)
+                await asyncio.sleep(_GAP)
 
 
 async def _datagram_server(

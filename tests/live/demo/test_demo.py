@@ -129,13 +129,18 @@ def test_live_traffic_is_captured_stored_and_counted(demos: Demos) -> None:
     assert demos.nothing_is_left()
 
 
-def test_capture_file_is_replayed_once(demos: Demos, tmp_path: Path) -> None:
-    """It ends by itself with exactly the packets of the file."""
+def test_capture_file_is_replayed_once(demos: Demos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends by itself with exactly the packets of the file; asked to, it opens the live page in a browser."""
+    browser = tmp_path / "browser"
+    browser.write_text(f"#!/bin/sh\necho $1 > {tmp_path}/opened\n")
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
     path = tmp_path / "sample.pcap"
     sample.write(path, count=3_210)
-    status, out, err = demos("--pcap", str(path)).end()
+    status, out, err = demos("--pcap", str(path), "--open").end()
 
     assert (status, err) == (0, [])
+    assert f"live page: {(tmp_path / 'opened').read_text()}" in out
     assert set(counts(out).values()) == {3_210}
     assert demos.nothing_is_left()
 

@@ -12,6 +12,7 @@ from services.exporter.aggregate import Aggregator
 from services.exporter.metrics import TrafficMetrics
 from services.exporter.opt_in import OptIn
 from streamgauge.cli.decode import Options, batches
+from streamgauge.demo import sample
 from streamgauge.errors import CaptureFileError
 from streamgauge.metrics import Distribution, Metrics
 from tests.support import packets as build
@@ -93,6 +94,16 @@ def test_every_family_of_every_capture_is_exact_at_any_budget():
         rows = rows_of_capture(path)
         if rows:
             assert_equal(rows, path.name)
+
+
+def test_every_family_of_the_demos_sample_is_exact(tmp_path):
+    """It has something of everything: the world outside, what nobody answers, what is sent again."""
+    path = tmp_path / "sample.pcap"
+    sample.write(path, count=20_000)
+    rows = rows_of_capture(path)
+    assert_equal(rows, path.name)
+    empty = {name for name, values in families(rows, 1000).items() if not values}
+    assert empty == set()
 
 
 def connection(flags, *, port=40_000, reverse=False):
