@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana.model import GREEN_IS_ZERO, Dashboard, Panel, Query, Row
+from grafana.model import GREEN_IS_ZERO, Dashboard, Panel, Query, Row, Variable
+from grafana.queries import CLUSTER, IN_CLUSTER, ON_NODE, RATE
 
-_RATE: Final = "[$__rate_interval]"
-_NODE: Final = ("node", "Node", "streamgauge_ledger_received_packets_total")
-_ON_NODE: Final = 'node=~"$node"'
-_LANES: Final = 'consumer=~"backup-.*"'
+_NODE: Final = Variable("node", "Node", 'streamgauge_ledger_received_packets_total{cluster=~"$cluster"}')
+_JOBS: Final = f'{IN_CLUSTER},job=~"collector|backup|exporter|nginx|prometheus"'
+_LANES: Final = f'{IN_CLUSTER},consumer=~"backup-.*"'
 
 
 def _quantiles(metric: str) -> tuple[Query, ...]:
     return tuple(
-        Query(f"histogram_quantile({part}, sum by (le) (rate({metric}_bucket{_RATE})))", name)
+        Query(f"histogram_quantile({part}, sum by (le) (rate({metric}_bucket{{{IN_CLUSTER}}}{RATE})))", name)
         for part, name in ((0.5, "half are faster than"), (0.99, "99 % are faster than"))
     )
 
@@ -23,7 +23,7 @@ PIPELINE: Final = Dashboard(
     uid="streamgauge-pipeline",
     title="Pipeline and ledger",
     description="From the network card to the object storage: what came in, was stored, waits, and was lost.",
-    variables=(_NODE,),
+    variables=(CLUSTER, _NODE),
     rows=(
         Row(
             "The ledger",
@@ -32,7 +32,7 @@ PIPELINE: Final = Dashboard(
                     "Lost",
                     "Packets lost for good in the time shown.",
                     "short",
-                    (Query(f"sum(increase(streamgauge_ledger_lost_packets_total{{{_ON_NODE}}}[$__range]))", "lost"),),
+                    (Query(f"sum(increase(streamgauge_ledger_lost_packets_total{{{ON_NODE}}}[$__range]))", "lost"),),
                     kind="stat",
                     width=6,
                     thresholds=GREEN_IS_ZERO,
@@ -42,7 +42,7 @@ PIPELINE: Final = Dashboard(
                     "Imbalance",
                     "Packets decoded and neither published, waiting nor given up. Anything but 0 is a defect.",
                     "short",
-                    (Query(f"sum(streamgauge_ledger_imbalance_packets{{{_ON_NODE}}})", "imbalance"),),
+                    (Query(f"sum(streamgauge_ledger_imbalance_packets{{{ON_NODE}}})", "imbalance"),),
                     kind="stat",
                     width=6,
                     thresholds=GREEN_IS_ZERO,
@@ -52,7 +52,7 @@ PIPELINE: Final = Dashboard(
                     "Waiting at the nodes",
                     "Packets that are decoded and not acknowledged by NATS yet.",
                     "short",
-                    (Query(f"sum(streamgauge_ledger_spooled_packets{{{_ON_NODE}}})", "waiting"),),
+                    (Query(f"sum(streamgauge_ledger_spooled_packets{{{ON_NODE}}})", "waiting"),),
                     kind="stat",
                     width=6,
                 ),
@@ -60,7 +60,7 @@ PIPELINE: Final = Dashboard(
                     "Oldest not stored",
                     "Age of the oldest summary that is not in the object storage. Around a minute is normal.",
                     "s",
-                    (Query("streamgauge:oldest_unstored:seconds", "age"),),
+                    (Query(f"streamgauge:oldest_unstored:seconds{{{IN_CLUSTER}}}", "age"),),
                     kind="stat",
                     width=6,
                     thresholds=((None, "green"), (180, "orange"), (600, "red")),
@@ -72,10 +72,10 @@ PIPELINE: Final = Dashboard(
                     "pps",
                     (
                         *(
-                            Query(f"sum(rate(streamgauge_ledger_{name}_packets_total{{{_ON_NODE}}}{_RATE}))", name)
+                            Query(f"sum(rate(streamgauge_ledger_{name}_packets_total{{{ON_NODE}}}{RATE}))", name)
                             for name in ("received", "decoded", "published")
                         ),
-                        Query(f"sum(rate(streamgauge_stored_packets_total{{{_ON_NODE}}}[5m]))", "stored"),
+                        Query(f"sum(rate(streamgauge_stored_packets_total{{{ON_NODE}}}[5m]))", "stored"),
                     ),
                 ),
                 Panel(
@@ -85,11 +85,11 @@ PIPELINE: Final = Dashboard(
                     (
                         Query(
                             "sum by (node, stage, reason) "
-                            f"(increase(streamgauge_ledger_lost_packets_total{{{_ON_NODE}}}{_RATE}))",
+                            f"(increase(streamgauge_ledger_lost_packets_total{{{ON_NODE}}}{RATE}))",
                             "{{node}} {{stage}} {{reason}}",
                         ),
                         Query(
-                            f"sum by (node) (increase(streamgauge_ledger_filtered_packets_total{{{_ON_NODE}}}{_RATE}))",
+                            f"sum by (node) (increase(streamgauge_ledger_filtered_packets_total{{{ON_NODE}}}{RATE}))",
                             "{{node}} filtered on purpose",
                         ),
                     ),
@@ -111,17 +111,23 @@ PIPELINE: Final = Dashboard(
                     "ops",
                     (
                         Query(
-                            f"sum by (reason) (rate(streamgauge_publish_retries_total{{{_ON_NODE}}}{_RATE}))",
+                            f"sum by (reason) (rate(streamgauge_publish_retries_total{{{ON_NODE}}}{RATE}))",
                             "{{reason}}",
                         ),
                     ),
                 ),
                 Panel(
-                    "Bytes that wait",
-                    "Batches in a collector's memory until they are acknowledged. Bounded by "
-                    "STREAMGAUGE_COLLECTOR_PENDING_BYTES.",
-                    "bytes",
-                    (Query(f"sum by (node) (streamgauge_pending_bytes{{{_ON_NODE}}})", "{{node}}"),),
+                    "Room taken by what waits",
+                    "Batches that wait for their acknowledgement, as part of the room there is for them: the spool, or "
+                    "memory without one. Past it the oldest are given up.",
+                    "percentunit",
+                    (
+                        Query(
+                            f"sum by (node) (streamgauge_pending_bytes{{{ON_NODE}}}) "
+                            f"/ sum by (node) (streamgauge_pending_max_bytes{{{ON_NODE}}})",
+                            "{{node}}",
+                        ),
+                    ),
                 ),
                 Panel(
                     "Since the last ledger record",
@@ -129,7 +135,7 @@ PIPELINE: Final = Dashboard(
                     "s",
                     (
                         Query(
-                            f"max by (node, interface) (streamgauge_ledger_age_seconds{{{_ON_NODE}}})",
+                            f"max by (node, interface) (streamgauge_ledger_age_seconds{{{ON_NODE}}})",
                             "{{node}} {{interface}}",
                         ),
                     ),
@@ -144,8 +150,8 @@ PIPELINE: Final = Dashboard(
                     "Bytes in the stream, and where it begins to discard its oldest messages.",
                     "bytes",
                     (
-                        Query("max(streamgauge_stream_bytes)", "in the stream"),
-                        Query("max(streamgauge_stream_max_bytes)", "limit"),
+                        Query(f"max(streamgauge_stream_bytes{{{IN_CLUSTER}}})", "in the stream"),
+                        Query(f"max(streamgauge_stream_max_bytes{{{IN_CLUSTER}}})", "limit"),
                     ),
                 ),
                 Panel(
@@ -179,7 +185,7 @@ PIPELINE: Final = Dashboard(
                     "Age of the stream",
                     "How far back it reaches: as long may the backup be away without a loss.",
                     "s",
-                    (Query("max(streamgauge_stream_oldest_seconds)", "oldest message"),),
+                    (Query(f"max(streamgauge_stream_oldest_seconds{{{IN_CLUSTER}}})", "oldest message"),),
                 ),
             ),
         ),
@@ -190,13 +196,23 @@ PIPELINE: Final = Dashboard(
                     "Objects stored",
                     "Objects a minute, by kind.",
                     "opm",
-                    (Query("60 * sum by (kind) (rate(streamgauge_backup_objects_total[5m]))", "{{kind}}"),),
+                    (
+                        Query(
+                            f"60 * sum by (kind) (rate(streamgauge_backup_objects_total{{{IN_CLUSTER}}}[5m]))",
+                            "{{kind}}",
+                        ),
+                    ),
                 ),
                 Panel(
                     "Bytes stored",
                     "Bytes a second written to the object storage.",
                     "Bps",
-                    (Query("sum by (kind) (rate(streamgauge_backup_object_bytes_total[5m]))", "{{kind}}"),),
+                    (
+                        Query(
+                            f"sum by (kind) (rate(streamgauge_backup_object_bytes_total{{{IN_CLUSTER}}}[5m]))",
+                            "{{kind}}",
+                        ),
+                    ),
                 ),
                 Panel(
                     "Time to store and verify an object",
@@ -209,9 +225,14 @@ PIPELINE: Final = Dashboard(
                     "Uploads tried again, messages that cannot be read, batches that came twice, per second.",
                     "ops",
                     (
-                        Query(f"sum(rate(streamgauge_backup_upload_retries_total{_RATE}))", "uploads again"),
-                        Query(f"sum(rate(streamgauge_backup_quarantined_total{_RATE}))", "quarantined"),
-                        Query(f"sum(rate(streamgauge_backup_duplicates_total{_RATE}))", "duplicates left out"),
+                        Query(
+                            f"sum(rate(streamgauge_backup_upload_retries_total{{{IN_CLUSTER}}}{RATE}))", "uploads again"
+                        ),
+                        Query(f"sum(rate(streamgauge_backup_quarantined_total{{{IN_CLUSTER}}}{RATE}))", "quarantined"),
+                        Query(
+                            f"sum(rate(streamgauge_backup_duplicates_total{{{IN_CLUSTER}}}{RATE}))",
+                            "duplicates left out",
+                        ),
                     ),
                 ),
             ),
@@ -223,28 +244,33 @@ PIPELINE: Final = Dashboard(
                     "Batches",
                     "Batches a second by what became of them. Skipped: it lagged too far and counted them by header.",
                     "ops",
-                    (Query(f"sum by (result) (rate(streamgauge_exporter_batches_total{_RATE}))", "{{result}}"),),
+                    (
+                        Query(
+                            f"sum by (result) (rate(streamgauge_exporter_batches_total{{{IN_CLUSTER}}}{RATE}))",
+                            "{{result}}",
+                        ),
+                    ),
                 ),
                 Panel(
                     "Behind",
                     "Age of the batch counted last, while others wait.",
                     "s",
-                    (Query("max(streamgauge_exporter_behind_seconds)", "behind"),),
+                    (Query(f"max(streamgauge_exporter_behind_seconds{{{IN_CLUSTER}}})", "behind"),),
                 ),
                 Panel(
                     "Series by family",
                     "Series each family has. At the budget the rest is summed in __other__.",
                     "short",
                     (
-                        Query("max by (metric) (streamgauge_series_active)", "{{metric}}"),
-                        Query("max(streamgauge_series_budget)", "budget"),
+                        Query(f"max by (metric) (streamgauge_series_active{{{IN_CLUSTER}}})", "{{metric}}"),
+                        Query(f"max(streamgauge_series_budget{{{IN_CLUSTER}}})", "budget"),
                     ),
                 ),
                 Panel(
                     "Parts that answer",
                     "Targets Prometheus can read, by job.",
                     "short",
-                    (Query('sum by (job) (up{job=~"collector|backup|exporter|nginx|prometheus"})', "{{job}}"),),
+                    (Query(f"sum by (job) (up{{{_JOBS}}})", "{{job}}"),),
                 ),
             ),
         ),

@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from grafana.boards_edge import EDGE
 from grafana.boards_pipeline import PIPELINE
-from grafana.boards_traffic import DNS, NODE, OVERVIEW, TCP
+from grafana.boards_protocols import DNS, TCP
+from grafana.boards_traffic import NODE, OVERVIEW
+from grafana.boards_workloads import WORKLOADS
 from grafana.model import as_json
 
-BOARDS: Final = (OVERVIEW, TCP, DNS, PIPELINE, NODE)
+BOARDS: Final = (OVERVIEW, WORKLOADS, TCP, DNS, EDGE, PIPELINE, NODE)
 FOLDER: Final = Path(__file__).with_name("dashboards")
 
 

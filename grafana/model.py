@@ -9,7 +9,7 @@ DATA_SOURCE: Final = {"type": "prometheus", "uid": "streamgauge-prometheus"}
 
 #: Columns of Grafana's grid, and heights of panels in its rows.
 _GRID: Final = 24
-HEIGHTS: Final = {"stat": 4, "timeseries": 8, "heatmap": 8}
+HEIGHTS: Final = {"stat": 4, "timeseries": 8, "heatmap": 8, "table": 10}
 
 GREEN_IS_ZERO: Final = ((None, "green"), (0.000001, "red"))
 
@@ -22,6 +22,17 @@ class Query:
     legend: str
     #: Only the value now, not its course.
     instant: bool = False
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A choice above the panels: the values of a label among the series of a selector."""
+
+    name: str
+    label: str
+    selector: str
+    #: The label, if it is not called like the variable.
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,8 +68,7 @@ class Dashboard:
     title: str
     description: str
     rows: tuple[Row, ...]
-    #: (variable, label, metric that has it) for the choices above the panels.
-    variables: tuple[tuple[str, str, str], ...] = ()
+    variables: tuple[Variable, ...] = ()
 
 
 def as_json(dashboard: Dashboard) -> dict[str, Any]:
@@ -84,16 +94,32 @@ def as_json(dashboard: Dashboard) -> dict[str, Any]:
                 "keepTime": True,
             }
         ],
-        "templating": {"list": [_variable(*variable) for variable in dashboard.variables]},
+        "templating": {"list": [_variable(variable) for variable in dashboard.variables]},
         "panels": _panels(dashboard.rows),
     }
 
 
-def _variable(name: str, label: str, metric: str) -> dict[str, Any]:
-    query = f"label_values({metric}, {name})"
+#: A table's columns are the labels and the value; the time is the same in each row.
+_TABLE: Final = {
+    "id": "organize",
+    "options": {
+        "excludeByName": {"Time": True},
+        "renameByName": {
+            "Value": "bytes",
+            "source_namespace": "from namespace",
+            "source_workload": "from workload",
+            "destination_namespace": "to namespace",
+            "destination_workload": "to workload",
+        },
+    },
+}
+
+
+def _variable(variable: Variable) -> dict[str, Any]:
+    query = f"label_values({variable.selector}, {variable.source or variable.name})"
     return {
-        "name": name,
-        "label": label,
+        "name": variable.name,
+        "label": variable.label,
         "type": "query",
         "datasource": DATA_SOURCE,
         "definition": query,
@@ -137,6 +163,7 @@ def _panels(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
 
 def _panel(panel: Panel) -> dict[str, Any]:
     return {
+        **({"transformations": [_TABLE]} if panel.kind == "table" else {}),
         "type": panel.kind,
         "title": panel.title,
         "description": panel.description,
@@ -155,7 +182,7 @@ def _target(panel: Panel, query: Query, letter: str) -> dict[str, Any]:
         "legendFormat": query.legend,
         "instant": query.instant,
         "range": not query.instant,
-        "format": "heatmap" if panel.kind == "heatmap" else "time_series",
+        "format": panel.kind if panel.kind in ("heatmap", "table") else "time_series",
     }
 
 
@@ -187,6 +214,8 @@ def _options(panel: Panel) -> dict[str, Any]:
             "graphMode": "area",
             "textMode": "auto",
         }
+    if panel.kind == "table":
+        return {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": "bytes", "desc": True}]}
     if panel.kind == "heatmap":
         return {"calculate": False, "cellGap": 1, "color": {"mode": "scheme", "scheme": "Blues", "steps": 64}}
     many = len(panel.queries) > 1 or "{{" in panel.queries[0].legend

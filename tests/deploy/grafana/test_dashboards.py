@@ -64,7 +64,8 @@ def test_panels_do_not_overlap_and_have_identities_of_their_own(name):
 def test_dashboards_have_lasting_addresses():
     """Each has a uid of its own and a title."""
     assert len({board["uid"] for board in BOARDS.values()}) == len(BOARDS)
-    assert {board["title"] for board in BOARDS.values()} == {"Overview", "TCP", "DNS", "Pipeline and ledger", "Node"}
+    titles = ["Overview", "Workloads", "TCP health", "DNS", "Edge", "Pipeline and ledger", "Node"]
+    assert [board["title"] for board in BOARDS.values()] == titles
 
 
 def test_dashboards_use_the_provisioned_source():
@@ -75,4 +76,17 @@ def test_dashboards_use_the_provisioned_source():
     maps = yaml.safe_load((folder / "kustomization.yaml").read_text())["configMapGenerator"]
     assert {file for each in maps for file in each["files"] if "dashboards/" in file and file.endswith(".json")} == {
         f"dashboards/{name}" for name in BOARDS
+    }
+
+
+def test_variables_are_those_of_the_panels():
+    """Each choice above the panels changes some panel, each query asks only for choices there are, all by cluster."""
+    for name, board in BOARDS.items():
+        declared = {variable["name"] for variable in board["templating"]["list"]}
+        expressions = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
+        used = {found for expression in expressions for found in re.findall(r"\$([a-z]+)\b", expression)}
+        assert declared == used, name
+        assert "cluster" in declared
+    assert {"namespace", "workload"} <= {
+        variable["name"] for variable in BOARDS["workloads.json"]["templating"]["list"]
     }

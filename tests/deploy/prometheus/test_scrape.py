@@ -23,7 +23,9 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
 
 #: What Grafana puts in place of its variables.
-VARIABLES = {"$__rate_interval": "10s", "$__range": "1m", "$interface": ".*", "$node": ".*"}
+VARIABLES = {"$__rate_interval": "10s", "$__range": "1m"} | dict.fromkeys(
+    ("$cluster", "$interface", "$namespace", "$node", "$workload"), ".*"
+)
 
 
 def write_capture(path):
