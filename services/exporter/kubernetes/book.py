@@ -92,10 +92,10 @@ class Book:
 
     def workloads(self, now: int) -> frozenset[Workload]:
         """Return the workloads that live, or lived within the last minute."""
-        lately = [each for each in self._ended.values() if (each.valid_to or 0) >= now - LINGER]
+        lately = [each for each in self._ended.values() if (each.valid_to or 0) > now - LINGER]
         return frozenset((each.namespace, each.workload, each.workload_kind) for each in (*self.living(), *lately))
 
     def next_death(self, now: int) -> int | None:
         """Return when the next workload that ended stops counting as living, ns UTC; None: nothing ended lately."""
-        ends = [(each.valid_to or 0) + LINGER for each in self._ended.values() if (each.valid_to or 0) >= now - LINGER]
+        ends = [(each.valid_to or 0) + LINGER for each in self._ended.values() if (each.valid_to or 0) > now - LINGER]
         return min(ends, default=None)
