@@ -141,6 +141,8 @@ class Watch:
                 page = await self._read(query)
             except GoneError:
                 # The list took longer than the server keeps old versions.
+                if expired == _EXPIRIES:
+                    raise
                 expired += 1
                 objects, query = {}, {"limit": str(PAGE)} if expired < _EXPIRIES else {}
                 continue
