@@ -83,6 +83,10 @@ $(STAMP)/controlplane: $(wildcard tests/deploy/k8s/controlplane/*)
 checkov: setup ## scan every overlay with checkov, in an environment of its own
 	@$(BIN)/python -m tests.deploy.k8s.checkov
 
+.PHONY: scan-tls
+scan-tls: setup ## scan the door's TLS with sslyze, in an environment of its own
+	@$(BIN)/python -m tests.deploy.nginx.scan_tls
+
 .PHONY: bench
 bench: setup ## packets/s beside tshark, softflowd, tcpdump, dpkt and scapy, in one run
 	@$(BIN)/python -m benchmarks.decode $(ARGS)
