@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from services.backup import sparse
 from streamgauge import codec, schema, text
 from streamgauge.errors import PayloadError
 from streamgauge.objects import Share
@@ -90,12 +91,12 @@ def build(decoded: Decoded, order: Order) -> pa.Table:
     sizes = [(envelope, len(batch)) for envelope, batch in decoded.batches]
     columns = _Columns([batch for _, batch in decoded.batches])
     decoded.batches.clear()
-    positions = columns.in_order(order)
+    positions = columns.put_in(order)
     arrays: list[pa.Array] = []
     fields: list[pa.Field] = []
     for column in schema.COLUMNS:
         values = columns.take(column.name)
-        arrays.append(values if _is_uniform(values) else pc.take(values, positions, boundscheck=False))
+        arrays.append(values)
         fields.append(pa.field(column.name, values.type, column.nullable))
     for name in schema.ORIGIN_COLUMNS:
         values = _origin([(getattr(envelope, name), count) for envelope, count in sizes])
@@ -112,13 +113,22 @@ class _Columns:
         self._table = pa.Table.from_batches(plain, schema.arrow_schema())
         self._rows = len(self._table)
         self._joined: dict[str, pa.Array] = {}
+        #: Which row stands at each place, and at which place each row.
+        self._positions = pa.array([], pa.uint32())
+        self._places: npt.NDArray[np.uint32] = np.zeros(0, np.uint32)
         #: What tells IPv4 from IPv6 in the columns of addresses.
         self._versions = self._table.column("ip_version").combine_chunks()
 
     def take(self, name: str) -> pa.Array:
-        """Return a column and forget it."""
-        values = self._column(name)
-        del self._joined[name]
+        """Return a column in order and forget it."""
+        chunked = self._table.column(name)
+        if sparse.is_sparse(chunked):
+            values = sparse.in_order(chunked, self._places)
+        else:
+            values = self._column(name)
+            if not _is_uniform(values):
+                values = pc.take(values, self._positions, boundscheck=False)
+        self._joined.pop(name, None)
         self._table = self._table.remove_column(self._table.schema.get_field_index(name))
         return values
 
@@ -139,18 +149,25 @@ class _Columns:
             return text.addresses(values, self._versions)
         return text.hardware_addresses(values) if column.kind is Kind.MAC else values
 
-    def in_order(self, order: Order) -> pa.Array:
-        """Return the positions of the rows in their order."""
+    def put_in(self, order: Order) -> pa.Array:
+        """Find the order of the rows; return the positions of the rows in it."""
+        positions = self._in_order(order)
+        self._positions = pa.array(positions)
+        self._places = np.empty_like(positions)
+        self._places[positions] = np.arange(len(positions), dtype=np.uint32)
+        return self._positions
+
+    def _in_order(self, order: Order) -> npt.NDArray[np.uint32]:
         by_time = self._by_time()
         if order == "time":
-            return pa.array(by_time.astype(np.uint32))
+            return by_time.astype(np.uint32)
         # A flow's hash above, a row's place in time below: one sort of unique numbers gives both orders at once.
         bits = max(int(self._rows - 1).bit_length(), 1)
         key = self._flows() >> np.uint64(bits) << np.uint64(bits)
         mask = np.uint64((1 << bits) - 1)
         ranked = key[by_time] | np.arange(self._rows, dtype=np.uint64)
         ranked.sort()
-        return pa.array(by_time[(ranked & mask).astype(np.int64)].astype(np.uint32))
+        return by_time[(ranked & mask).astype(np.int64)].astype(np.uint32)
 
     def _by_time(self) -> npt.NDArray[np.int64]:
         times = self._column("time").view(pa.int64()).to_numpy()
