@@ -140,9 +140,9 @@ class Watch:
             try:
                 page = await self._read(query)
             except GoneError:
-                # The list took longer than the server keeps old versions.
-                if expired == _EXPIRIES:
+                if "continue" not in query:
                     raise
+                # The list took longer than the server keeps old versions.
                 expired += 1
                 objects, query = {}, {"limit": str(PAGE)} if expired < _EXPIRIES else {}
                 continue
