@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, Final, Protocol
+import threading
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from streamgauge.errors import StreamgaugeError
 from streamgauge.logs import get
@@ -48,6 +51,9 @@ class Failure:
 
 
 _tasks: set[asyncio.Task[Any]] = set()
+_abandonable: list[threading.Thread] = []
+
+T = TypeVar("T")
 
 
 def spawn(work: Coroutine[Any, Any, Any], *, name: str, failure: Failure | None = None) -> asyncio.Task[Any]:
@@ -81,6 +87,38 @@ async def cancel(task: asyncio.Task[Any] | None) -> None:
         await asyncio.wait([task], timeout=_CANCEL_AGAIN)
 
 
+def abandonable(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
+    """Run blocking work that nothing can interrupt in a thread of its own, which the end of the process leaves behind.
+
+    What is awaited may be cancelled at any time; the thread goes on, and ``main`` does not wait for it.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(result)  # type: ignore[arg-type]
+        else:
+            future.set_exception(error)
+
+    def run_work() -> None:
+        result, failed = None, None
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 handed over
+            failed = error
+        # The loop may be gone meanwhile.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, result, failed)
+
+    thread = threading.Thread(target=run_work, name=name, daemon=True)
+    _abandonable.append(thread)
+    thread.start()
+    return future
+
+
 async def run(
     components: Sequence[Component],
     *,
@@ -90,19 +128,28 @@ async def run(
 ) -> None:
     """Run components until SIGTERM or SIGINT, until ``finished`` is set, or until one of their tasks fails.
 
+    A signal also ends a start that is under way: that component is stopped as it is, those behind it never begin.
+
     Raises:
         StreamgaugeError: a component could not start, or failed while running.
 
     """
     loop = asyncio.get_running_loop()
-    stopping = finished or asyncio.Event()
+    stopping, told = finished or asyncio.Event(), asyncio.Event()
+
+    def stop() -> None:
+        told.set()
+        stopping.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, stop)
     started: list[Component] = []
     try:
         for component in components:
             started.append(component)
-            await component.start()
+            if not await _unless(told, component.start()):
+                _log.info("told to stop while starting", part=type(component).__name__)
+                break
         waits = [asyncio.ensure_future(stopping.wait()), asyncio.ensure_future(failure.wait())]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
@@ -118,8 +165,34 @@ async def run(
         raise failure.error
 
 
+async def _unless(told: asyncio.Event, start: Coroutine[Any, Any, None]) -> bool:
+    """Await a start, or give it up when ``told`` is set first; return whether it was done."""
+    starting = spawn(start, name="start")
+    waiting = asyncio.ensure_future(told.wait())
+    try:
+        await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        if not starting.done():
+            await cancel(starting)
+    if starting.cancelled():
+        return False
+    starting.result()
+    return True
+
+
 def main(service: Callable[[], Coroutine[Any, Any, None]]) -> int:
     """Run a service's coroutine on uvloop (where present) and turn errors into one line and an exit status."""
+    status = _run(service)
+    if any(thread.is_alive() for thread in _abandonable):
+        # A compiler at work in a thread would outlive what it stands on while the interpreter is taken down.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _run(service: Callable[[], Coroutine[Any, Any, None]]) -> int:
     try:
         try:
             import uvloop

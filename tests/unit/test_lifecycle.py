@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
+import time
 
 import pytest
 
 from streamgauge import lifecycle
 from streamgauge.errors import BusError, ConfigurationError
-from streamgauge.lifecycle import Failure, cancel, run, spawn
+from streamgauge.lifecycle import Failure, abandonable, cancel, run, spawn
 
 
 class Part:
@@ -59,6 +61,32 @@ async def test_failed_start_stops_what_was_begun() -> None:
         )
 
     assert diary == ["start a", "start b", "stop b", "stop a"]
+
+
+async def test_signal_ends_a_start_that_takes_long() -> None:
+    """The part is stopped as it is, those behind it never begin, and its blocking work is left behind."""
+    diary: list[str] = []
+    blocked = threading.Event()
+
+    class Slow(Part):
+        async def start(self) -> None:
+            await super().start()
+            asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGTERM)
+            await abandonable(blocked.wait, name="slow")
+
+    began = time.monotonic()
+    await run([Part("a", diary), Slow("b", diary), Part("c", diary)], failure=Failure())
+    blocked.set()
+
+    assert diary == ["start a", "start b", "stop b", "stop a"]
+    assert time.monotonic() - began < 5
+
+
+async def test_abandonable_work_gives_its_result_or_its_error() -> None:
+    """As if it were awaited."""
+    assert await abandonable(lambda: 7, name="seven") == 7
+    with pytest.raises(ZeroDivisionError):
+        await abandonable(lambda: 1 // 0, name="error")
 
 
 async def test_failed_stop_does_not_keep_the_others_from_stopping() -> None:

@@ -59,14 +59,18 @@ class RingSource:
         settings = self._settings
         self._program = socket_program(settings.filter, settings.snaplen, interface_link(settings.interface))
         warm_up()
-        self._socket = PacketSocket(settings.interface)
-        self._ring = self._socket.map_ring(
-            settings.ring_blocks, settings.ring_block_bytes, settings.ring_block_timeout_ms
-        )
-        if settings.ignore_outgoing:
-            self._socket.ignore_outgoing()
-        if settings.timestamps == "hardware":
-            self._socket.hardware_time()
+        opened = PacketSocket(settings.interface)
+        try:
+            ring = opened.map_ring(settings.ring_blocks, settings.ring_block_bytes, settings.ring_block_timeout_ms)
+            if settings.ignore_outgoing:
+                opened.ignore_outgoing()
+            if settings.timestamps == "hardware":
+                opened.hardware_time()
+        except BaseException:
+            opened.close()
+            raise
+        # Other threads ask for counts: they see no socket, or one that is complete.
+        self._ring, self._socket = ring, opened
 
     def blocks(self, stop: threading.Event, worker: int = 0) -> Iterator[Block]:  # noqa: ARG002 there is one
         """See ``Source.blocks``."""
