@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: The demo's own network (inside), and addresses of RFC 5737 (outside; nobody has them).
 DNS_SERVER, WEB_SERVER, TLS_SERVER, SILENT_HOST = "10.20.0.53", "10.20.0.80", "10.20.1.43", "10.20.9.9"
+CLIENTS: Final = "10.20.7.0/24"
 _VISITORS, _PARTNERS = "203.0.113", "198.51.100"
 
 #: TLS versions that servers choose, newest most often.

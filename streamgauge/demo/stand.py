@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from streamgauge import settings
 from streamgauge.bus import Bus
-from streamgauge.demo import audit
+from streamgauge.demo import audit, traffic
 from streamgauge.demo.reaper import Reaper
 from streamgauge.demo.services import CHECKOUT, ServiceProcess
 from streamgauge.embedded import NatsServer, S3Server, free_ports
@@ -39,6 +39,9 @@ class Stand:
         """Prepare; nothing runs yet. With ``keep`` the folder stays."""
         self.scratch = scratch
         self._keep = keep
+        self._network = traffic.network()
+        self._labels = scratch / "labels.csv"
+        self._labels.write_text("".join(f"{','.join(line)}\n" for line in traffic.names(self._network)))
         self.nats = NatsServer(scratch)
         self.s3 = S3Server(scratch)
         ports = dict(zip(_SERVICES, free_ports(len(_SERVICES)), strict=True))
@@ -82,7 +85,13 @@ class Stand:
             # A short recovery point: what is captured can be seen in the bucket two seconds later.
             "backup": {"STREAMGAUGE_BACKUP_ROTATE_SECONDS": "2", **self.storage},
             # All packets count, also those published before the exporter was ready.
-            "exporter": {"STREAMGAUGE_EXPORTER_REPLAY": "true", "STREAMGAUGE_EXPORTER_MAX_LAG": "86400"},
+            "exporter": {
+                "STREAMGAUGE_EXPORTER_REPLAY": "true",
+                "STREAMGAUGE_EXPORTER_MAX_LAG": "86400",
+                # Names as of a cluster, whoever runs this where.
+                "STREAMGAUGE_EXPORTER_IDENTITY": "none",
+                "STREAMGAUGE_EXPORTER_LABELS": str(self._labels),
+            },
         }
         return self.bus | own[name]
 
@@ -133,7 +142,7 @@ class Stand:
     def start_traffic(self, rate: float) -> None:
         """Begin to make traffic on loopback."""
         self.traffic = subprocess.Popen(
-            [sys.executable, "-m", "streamgauge.demo.traffic", f"--rate={rate}"],
+            [sys.executable, "-m", "streamgauge.demo.traffic", f"--rate={rate}", f"--network={self._network}"],
             cwd=CHECKOUT,
             # Its certificate goes with the folder, even if it is killed.
             env={**os.environ, "TMPDIR": str(self.scratch)},

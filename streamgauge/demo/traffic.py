@@ -29,10 +29,9 @@ from streamgauge.demo.sample import NAMES
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-#: All of 127.0.0.0/8 is loopback on Linux, so the parts look like the hosts of a network; another demo has another one.
-_NETWORK: Final = f"127.{100 + os.getpid() % 100}"
-_DNS_HOST, _WEB_HOST, _TLS_HOST, _UDP_HOST = (f"{_NETWORK}.0.{host}" for host in (53, 80, 143, 99))
-_CLIENTS: Final = tuple(f"{_NETWORK}.7.{number}" for number in range(1, 13))
+#: All of 127.0.0.0/8 is loopback on Linux, so the parts look like the hosts of a network.
+_DNS, _WEB, _TLS, _UDP = ".0.53", ".0.80", ".0.143", ".0.99"
+_CLIENTS: Final = range(1, 13)
 
 #: Share of the packets and packets of one round, by kind of traffic (measured on loopback).
 _MIX: Final = {
@@ -45,6 +44,27 @@ _MIX: Final = {
 }
 #: Seconds between two frames of an exchange with the world outside.
 _GAP: Final = 0.0005
+
+
+def network() -> str:
+    """Return the network of this process; another demo has another one."""
+    return f"127.{100 + os.getpid() % 100}"
+
+
+def names(network: str) -> list[tuple[str, str, str]]:
+    """Return (address or network, namespace, workload) of the parts in a network."""
+    return [
+        (network + _DNS, "kube-system", "dns"),
+        (network + _WEB, "shop", "web"),
+        (network + _TLS, "shop", "checkout"),
+        (network + _UDP, "monitoring", "echo"),
+        *((f"{network}.7.{client}", "office", f"laptops-{'ab'[client % 2]}") for client in _CLIENTS),
+        (outside.DNS_SERVER, "kube-system", "dns"),
+        (outside.WEB_SERVER, "shop", "web"),
+        (outside.TLS_SERVER, "shop", "checkout"),
+        (outside.SILENT_HOST, "shop", "database"),
+        (outside.CLIENTS, "office", "desks"),
+    ]
 
 
 class _Answering(asyncio.DatagramProtocol):
@@ -65,8 +85,10 @@ class _Answering(asyncio.DatagramProtocol):
 class Traffic:
     """Servers on loopback and the clients that use them; runs until it is cancelled."""
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, network: str) -> None:
+        """``network`` are the first two numbers of the addresses, such as ``127.100``."""
         self._rate = rate
+        self._network = network
         self._chance = random.Random(1)  # noqa: S311 the same mix each time
         self._ports: dict[str, int] = {}
         self._certificate = Path()
@@ -102,7 +124,7 @@ class Traffic:
             # Not wait_for: in Python 3.11 it swallows a cancellation that arrives together with the result.
             with contextlib.suppress(OSError, TimeoutError, ssl.SSLError, EOFError):
                 async with asyncio.timeout(5):
-                    await work(self._chance.choice(_CLIENTS))
+                    await work(f"{self._network}.7.{self._chance.choice(_CLIENTS)}")
             # When the machine is slower than the rate, rounds follow each other without a debt building up.
             due = max(due + interval, loop.time())
             await asyncio.sleep(due - loop.time())
@@ -112,16 +134,16 @@ class Traffic:
     async def _serve(self, stack: contextlib.AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
         for kind, host, wanted, answer in (
-            ("dns", _DNS_HOST, 53, _dns_answer),
-            ("udp", _UDP_HOST, 0, lambda data: data[::-1]),
+            ("dns", self._network + _DNS, 53, _dns_answer),
+            ("udp", self._network + _UDP, 0, lambda data: data[::-1]),
         ):
             transport = await _datagram_server(loop, host, wanted, answer)
             stack.callback(transport.close)
             self._ports[kind] = transport.get_extra_info("sockname")[1]
-        web = await asyncio.start_server(_serve_page, _WEB_HOST, 0)
+        web = await asyncio.start_server(_serve_page, self._network + _WEB, 0)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(self._certificate)
-        secure = await asyncio.start_server(_serve_page, _TLS_HOST, 0, ssl=context)
+        secure = await asyncio.start_server(_serve_page, self._network + _TLS, 0, ssl=context)
         for kind, server in (("http", web), ("tls", secure)):
             stack.callback(server.close)
             self._ports[kind] = server.sockets[0].getsockname()[1]
@@ -130,13 +152,15 @@ class Traffic:
 
     async def _fetch(self, client: str) -> None:
         name = self._chance.choice(NAMES)
-        await self._request(name, await asyncio.open_connection(_WEB_HOST, self._ports["http"], local_addr=(client, 0)))
+        await self._request(
+            name, await asyncio.open_connection(self._network + _WEB, self._ports["http"], local_addr=(client, 0))
+        )
 
     async def _encrypted(self, client: str) -> None:
         context = ssl.create_default_context(cafile=str(self._certificate))
         name = self._chance.choice(NAMES)
         connection = await asyncio.open_connection(
-            _TLS_HOST, self._ports["tls"], ssl=context, server_hostname=name, local_addr=(client, 0)
+            self._network + _TLS, self._ports["tls"], ssl=context, server_hostname=name, local_addr=(client, 0)
         )
         await self._request(name, connection)
 
@@ -152,10 +176,12 @@ class Traffic:
 
     async def _look_up(self, client: str) -> None:
         query = packets.dns_query(self._chance.randrange(1 << 16), self._chance.choice((*NAMES, "no.such.example")))
-        await self._ask(client, (_DNS_HOST, self._ports["dns"]), query)
+        await self._ask(client, (self._network + _DNS, self._ports["dns"]), query)
 
     async def _datagram(self, client: str) -> None:
-        await self._ask(client, (_UDP_HOST, self._ports["udp"]), self._chance.randbytes(self._chance.randrange(1, 900)))
+        await self._ask(
+            client, (self._network + _UDP, self._ports["udp"]), self._chance.randbytes(self._chance.randrange(1, 900))
+        )
 
     async def _ask(self, client: str, server: tuple[str, int], data: bytes) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
@@ -170,7 +196,7 @@ class Traffic:
             asking.setblocking(False)
             asking.bind((client, 0))
             echo = packets.icmp_echo(self._chance.randrange(1 << 16), 1)
-            await asyncio.get_running_loop().sock_sendto(asking, echo, (_WEB_HOST, 0))
+            await asyncio.get_running_loop().sock_sendto(asking, echo, (self._network + _WEB, 0))
 
     async def _outside(self, _client: str) -> None:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sending:
@@ -253,8 +279,8 @@ def _certificate(folder: str) -> Path:
     return path
 
 
-async def _until_told(rate: float) -> None:
-    running = asyncio.ensure_future(Traffic(rate).run())
+async def _until_told(rate: float, network: str) -> None:
+    running = asyncio.ensure_future(Traffic(rate, network).run())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, running.cancel)
     with contextlib.suppress(asyncio.CancelledError):
@@ -265,7 +291,9 @@ def main() -> int:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m streamgauge.demo.traffic", description=__doc__)
     parser.add_argument("--rate", type=float, default=1000.0, help="packets per second, at the most")
-    asyncio.run(_until_told(parser.parse_args().rate))
+    parser.add_argument("--network", default=network(), help="first two numbers of the addresses, within 127.0.0.0/8")
+    arguments = parser.parse_args()
+    asyncio.run(_until_told(arguments.rate, arguments.network))
     return 0
 
 
