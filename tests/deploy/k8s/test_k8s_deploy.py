@@ -43,6 +43,7 @@ def test_nodes_outside_the_policies_are_named(
 def test_deploying_without_secrets_says_what_to_do(tmp_path: Path) -> None:
     require.program("kubectl")
     (tmp_path / "k8s" / "overlays" / "dev").mkdir(parents=True)
+    (tmp_path / "k8s" / "overlays" / "dev" / "kustomization.yaml").write_text("resources: [../../../secrets]\n")
     script = tmp_path / "k8s" / "deploy.sh"
     script.write_text((rendering.ROOT / "k8s" / "deploy.sh").read_text())
 
