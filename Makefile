@@ -92,7 +92,7 @@ bench: setup ## packets/s beside tshark, softflowd, tcpdump, dpkt and scapy, in 
 	@$(BIN)/python -m benchmarks.decode $(ARGS)
 
 .PHONY: bench-live
-bench-live: setup ## live capture between two namespaces beside tcpdump and softflowd (root)
+bench-live: setup ## live capture between two namespaces beside tcpdump, softflowd and argus (root)
 	@$(BIN)/python -m benchmarks.live $(ARGS)
 
 .PHONY: bench-scale

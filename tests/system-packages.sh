@@ -10,6 +10,8 @@ htpasswd:apache2-utils:tests/deploy/nginx
 openssl:openssl:tests/deploy/nginx
 tshark:tshark:decoding compared with Wireshark
 softflowd:softflowd:benchmarks
+argus:argus-server:benchmarks
+racount:argus-client:benchmarks
 tcpdump:tcpdump:captures compared, benchmarks
 prometheus:prometheus:scraping and alert rules
 promtool:prometheus:alert rules
