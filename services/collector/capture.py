@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from services.collector.coarsener import Coarsener
 from services.collector.lane import Lane, Windows
 from streamgauge import decode, encode, flows
-from streamgauge.lifecycle import Failure, spawn
+from streamgauge.lifecycle import Failure, abandonable, spawn
 from streamgauge.logs import get
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from services.collector.overload import Overload
     from services.collector.publisher import Publisher
     from services.collector.sources import Source
+    from streamgauge.privacy import Privacy
     from streamgauge.rows import Rows
     from streamgauge.settings import CollectorSettings
 
@@ -53,6 +54,7 @@ class Capture:
         failure: Failure,
         finished: asyncio.Event,
         overload: Overload,
+        privacy: Privacy | None = None,
     ) -> None:
         self._settings = settings
         self._source = source
@@ -62,6 +64,7 @@ class Capture:
         self._failure = failure
         self._finished = finished
         self._overload = overload
+        self._privacy = privacy
         self._coarsener = Coarsener(batcher.window_rows)
         self._stop = threading.Event()
         self._windows = Windows(batcher.window_rows, overload)
@@ -79,9 +82,9 @@ class Capture:
             StreamgaugeError: the source cannot be opened.
 
         """
-        await asyncio.to_thread(self._source.open)
-        await asyncio.to_thread(decode.warm_up)
-        await asyncio.to_thread(flows.warm_up)
+        # On a fresh machine the kernels are compiled here for half a minute, which must not hold up a Ctrl-C.
+        for work in (self._source.open, decode.warm_up, flows.warm_up):
+            await abandonable(work, name="warm up")
         await asyncio.to_thread(encode.warm_up)
         self.running = True
         self._task = spawn(self._run(), name="capture", failure=self._failure)
@@ -165,6 +168,9 @@ class Capture:
                 continue
             interface, rows = item
             self._account.closed(rows)
+            # Before anything is merged, encoded or written: behind this line no row tells what is to be hidden.
+            if self._privacy is not None:
+                self._privacy.apply(rows)
             now = time.monotonic()
             self._publish(self._coarsener.windows(interface, rows, self._overload.window(now), now), loop)
             self._windows.give_back(rows)

@@ -17,10 +17,10 @@ from services.collector.overload import Overload
 from services.collector.pending import Pending
 from services.collector.publisher import Publisher
 from services.collector.spool import Spool, bound_bytes
-from streamgauge import lifecycle
+from streamgauge import lifecycle, privacy
 from streamgauge.bus import Bus
 from streamgauge.http import HttpServer
-from streamgauge.settings import CollectorSettings, NatsSettings
+from streamgauge.settings import CollectorSettings, NatsSettings, PrivacySettings
 
 if TYPE_CHECKING:
     from streamgauge.settings import Settings
@@ -82,6 +82,7 @@ class Collector:
             failure=self.failure,
             finished=self.finished,
             overload=self.overload,
+            privacy=privacy.make(settings.section(PrivacySettings), collector),
         )
         self.http = HttpServer(collector, self.metrics.registry, self.failure, ready=self.not_ready)
         self.metrics.follow(self.account, self.source, self.pending, self.spool, lambda: self.bus.disconnects)
@@ -125,6 +126,7 @@ async def check(settings: Settings) -> str:
 
     """
     collector, nats = settings.section(CollectorSettings), settings.section(NatsSettings)
+    privacy.make(settings.section(PrivacySettings), collector)
     await asyncio.to_thread(sources.make(collector).check)
     bus = Bus(nats, "collector-check")
     await bus.start()

@@ -132,11 +132,11 @@ def _take(name: str, text: str, values: dict[str, dict[str, Any]], faults: list[
 
 
 def _nearest(name: str) -> str:
-    import difflib
+    from streamgauge.spelling import closest
 
     known = [environment_name(section, field) for section, model in SECTIONS.items() for field in model.model_fields]
-    close = difflib.get_close_matches(name, known, 1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    close = closest(name, known, prefix=PREFIX)
+    return f" (did you mean {close}?)" if close else ""
 
 
 def _from_file(path: str | None, faults: list[str]) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,102 @@
+"""Pseudonyms of many addresses at once: each distinct one is computed once and remembered, bounded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamgauge.privacy.crypto_pan import CryptoPan
+    from streamgauge.privacy.policy import Policy
+
+#: Addresses that are remembered; when they are used up all are forgotten. About 25 MB.
+_REMEMBERED: Final = 1 << 17
+_IPV4: Final = 0xFFFF
+
+_Words = npt.NDArray[np.uint64]
+_PAIR: Final = np.dtype([("high", "<u8"), ("low", "<u8")])
+
+
+class Found(NamedTuple):
+    """What is known of addresses, element by element."""
+
+    high: _Words
+    low: _Words
+    #: ``Treatment`` of names and of paths.
+    names: npt.NDArray[np.uint8]
+    paths: npt.NDArray[np.uint8]
+
+
+class Addresses:
+    """The pseudonyms of one key under one policy."""
+
+    def __init__(self, policy: Policy, cipher: CryptoPan | None) -> None:
+        """``cipher`` may be missing where no address is hidden."""
+        self._policy = policy
+        self._cipher = cipher
+        self._known: dict[tuple[int, int], tuple[int, int, int, int]] = {}
+
+    def find(self, high: _Words, low: _Words) -> Found:
+        """Return the pseudonyms of addresses (IPv4 mapped into ::ffff:0:0/96), and how strict their rules are."""
+        pairs = np.empty(len(high), _PAIR)
+        pairs["high"], pairs["low"] = high, low
+        # Bytes compare faster than fields, and any order will do.
+        distinct, which = np.unique(pairs.view("V16"), return_inverse=True)
+        distinct_pairs = [(int(one["high"]), int(one["low"])) for one in distinct.view(_PAIR)]
+        missing = [pair for pair in distinct_pairs if pair not in self._known]
+        if len(self._known) + len(missing) > _REMEMBERED:
+            self._known.clear()
+            missing = distinct_pairs
+        self._learn(missing)
+        answers = np.array([self._known[pair] for pair in distinct_pairs], np.uint64).reshape(-1, 4)
+        taken = answers[which]
+        return Found(taken[:, 0], taken[:, 1], taken[:, 2].astype(np.uint8), taken[:, 3].astype(np.uint8))
+
+    def _learn(self, pairs: Sequence[tuple[int, int]]) -> None:
+        hidden = [pair for pair in pairs if self._policy.hides(pair[0] << 64 | pair[1])]
+        pseudonyms = dict(zip(hidden, self._pseudonyms(hidden), strict=True))
+        for pair in pairs:
+            rule = self._policy.rule(pair[0] << 64 | pair[1])
+            self._known[pair] = (*pseudonyms.get(pair, pair), rule.names, rule.paths)
+
+    def _pseudonyms(self, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return the pseudonyms of addresses that are to be hidden.
+
+        A pseudonym must not look like an address of ours that is left as it is. One that does is mapped again, until it
+        does not: this walks along a cycle of the permutation, so it ends, and two addresses never become one; a whole
+        network walks together, so its prefix goes on being shared within it.
+        """
+        result = list(pairs)
+        walking = list(range(len(pairs)))
+        while walking:
+            for version, chosen in enumerate(_by_version(result, walking)):
+                for position, pair in zip(chosen, self._step([result[at] for at in chosen], version), strict=True):
+                    result[position] = pair
+            walking = [at for at in walking if not self._policy.free(result[at][0] << 64 | result[at][1])]
+        return result
+
+    def _step(self, pairs: Sequence[tuple[int, int]], version: int) -> list[tuple[int, int]]:
+        if not pairs:
+            return []
+        assert self._cipher is not None
+        array = np.array(pairs, np.uint64).reshape(-1, 2)
+        if version == 0:
+            mapped = self._cipher.ipv4((array[:, 1] & np.uint64(0xFFFFFFFF)).astype(np.uint32))
+            return [(0, _IPV4 << 32 | int(one)) for one in mapped]
+        high, low = self._cipher.ipv6(array[:, 0], array[:, 1])
+        return list(zip(high.tolist(), low.tolist(), strict=True))
+
+
+def _by_version(pairs: Sequence[tuple[int, int]], chosen: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Return the positions of IPv4 and of IPv6 addresses."""
+    four = [at for at in chosen if _is_ipv4(pairs[at])]
+    six = [at for at in chosen if not _is_ipv4(pairs[at])]
+    return four, six
+
+
+def _is_ipv4(pair: tuple[int, int]) -> bool:
+    return pair[0] == 0 and pair[1] >> 32 == _IPV4
