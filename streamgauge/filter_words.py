@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 
 from streamgauge import schema, subjects, text
 from streamgauge.schema import Kind, TrafficClass
+from streamgauge.spelling import closest
 
 Mask = Callable[[pa.RecordBatch], pa.Array]
 
@@ -140,8 +140,8 @@ def word(name: str, side: str = "") -> Test:
     test = WORDS.get(name.lower())
     if test is None:
         known = (*WORDS, *QUALIFIED, *schema.NAMES)
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"words: {', '.join((*WORDS, *QUALIFIED))}"
+        close = closest(name, known)
+        hint = f"did you mean {close!r}?" if close else f"words: {', '.join((*WORDS, *QUALIFIED))}"
         column = "; a column is compared, as in ttl < 5" if name in schema.NAMES else f"; {hint}"
         raise ValueError(f"{name!r} is no test{column}")
     return test
@@ -192,8 +192,8 @@ def comparison(name: str, operator: str, value: str) -> Test:
     elif name in schema.BY_NAME:
         kind = schema.BY_NAME[name].kind
     else:
-        close = difflib.get_close_matches(name, schema.NAMES, 1)
-        raise ValueError(f"{name!r} is no column" + (f"; did you mean {close[0]!r}?" if close else ""))
+        close = closest(name, schema.NAMES)
+        raise ValueError(f"{name!r} is no column" + (f"; did you mean {close!r}?" if close else ""))
     if kind in (Kind.TEXT, Kind.WORD, Kind.IP, Kind.MAC, Kind.BOOL):
         if operator not in ("=", "==", "!="):
             raise ValueError(f"{name} is compared with = or !=")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 
 from services.collector.service import Collector, check
@@ -23,7 +24,10 @@ async def _run(arguments: argparse.Namespace) -> None:
     if arguments.check:
         sys.stdout.write(f"{await check(loaded)}\n")
         return
-    await Collector(loaded).run()
+    service = Collector(loaded)
+    # An interface or a file that is not there is one line, before anything is started and says so.
+    await asyncio.to_thread(service.source.check)
+    await service.run()
 
 
 def main() -> int:

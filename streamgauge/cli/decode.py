@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,6 @@ from streamgauge.errors import CaptureFileError, ConfigurationError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from streamgauge.cli.writers import Writer
     from streamgauge.flows import FlowTable
 
 
@@ -85,11 +85,16 @@ def decode(
         raise ConfigurationError("parquet is no text for a terminal; name a file: --output FILE.parquet")
     names = chosen_columns(columns)
     faults: list[CaptureFileError] = []
-    with open_writer(form.value, output, names) as writer:
-        options = Options(
-            decapsulate=not no_decapsulate, health=not no_health, community_id=community_id, unanswered=unanswered
-        )
-        _decode_all(files, writer, faults, limit=limit, options=options)
+    options = Options(
+        decapsulate=not no_decapsulate, health=not no_health, community_id=community_id, unanswered=unanswered
+    )
+    rows = _rows(files, faults, limit=limit, options=options)
+    first = next(rows, None)
+    # A file that is no capture makes no output, and takes the place of none.
+    if first is not None or not faults:
+        with open_writer(form.value, output, names) as writer:
+            for batch in chain([] if first is None else [first], rows):
+                writer.write(batch)
     for fault in faults[:-1]:
         print(f"streamgauge: {fault}", file=sys.stderr)
     if faults:
@@ -97,10 +102,10 @@ def decode(
     return 0
 
 
-def _decode_all(
-    files: list[str], writer: "Writer", faults: list[CaptureFileError], *, limit: int | None, options: "Options"
-) -> None:
-    """Write the rows of all files; the fault of one does not keep the others from being read."""
+def _rows(
+    files: list[str], faults: list[CaptureFileError], *, limit: int | None, options: "Options"
+) -> "Iterator[pa.RecordBatch]":
+    """Yield the rows of all files; the fault of one does not keep the others from being read."""
     from streamgauge.cli.progress import Progress
 
     left = limit
@@ -109,7 +114,7 @@ def _decode_all(
             try:
                 for batch in batches(file, options):
                     taken = batch if left is None else batch.slice(0, left)
-                    writer.write(taken)
+                    yield taken
                     progress.add(len(taken))
                     if left is not None:
                         left -= len(taken)
@@ -117,7 +122,6 @@ def _decode_all(
                             return
             except CaptureFileError as fault:
                 faults.append(fault)
-                writer.flush()
 
 
 def batches(file: str, options: "Options | None" = None) -> Iterator["pa.RecordBatch"]:

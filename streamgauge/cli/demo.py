@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from streamgauge.errors import ConfigurationError
+
 
 def demo(
     pcap: Annotated[Path | None, typer.Option(help="Replay this capture file instead of capturing.")] = None,
@@ -38,6 +40,10 @@ def demo(
     from streamgauge.demo.run import Options, run
     from streamgauge.settings import LogSettings
 
+    if pcap is not None and interface is not None:
+        raise ConfigurationError("--pcap replays a file and --interface captures: give one of them")
+    if loop and pcap is None:
+        raise ConfigurationError("--loop repeats a file: name one with --pcap FILE")
     logs.set_up(LogSettings.model_validate({"level": "error"}))
     options = Options(
         pcap=pcap, interface=interface, loop=loop, duration=duration, rate=rate, keep=keep, open_page=open_

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
@@ -11,6 +10,7 @@ import pyarrow as pa
 from streamgauge import codec, schema, text
 from streamgauge.cli import output, table
 from streamgauge.errors import ConfigurationError
+from streamgauge.spelling import closest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,8 +42,8 @@ def chosen_columns(names: str | None) -> tuple[str, ...] | None:
     chosen = tuple(name.strip() for name in names.split(","))
     for name in chosen:
         if name not in schema.NAMES:
-            close = difflib.get_close_matches(name, schema.NAMES, 1)
-            hint = f"did you mean {close[0]}?" if close else f"columns: {', '.join(schema.NAMES)}"
+            close = closest(name, schema.NAMES)
+            hint = f"did you mean {close}?" if close else f"columns: {', '.join(schema.NAMES)}"
             raise ConfigurationError(f"{name!r} is no column; {hint}")
     return chosen
 

@@ -55,6 +55,8 @@ class Demo:
 
     def __init__(self, options: Options) -> None:
         require_services()
+        if options.pcap is not None:
+            source.check(options.pcap)
         self._options = options
         self._scratch = Path(tempfile.mkdtemp(prefix="streamgauge-demo-"))
         self._stand = Stand(self._scratch, keep=options.keep)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -101,7 +102,8 @@ class ServiceProcess:
         if self.running:
             raise StreamgaugeError(f"the {self.name} is not ready after {START_TIMEOUT:.0f} s: {reason}")
         if self.exit_code:
-            raise StreamgaugeError(f"the {self.name} does not start: {self.last_words()}")
+            told = self.how_it_ended() if (self.exit_code or 0) < 0 else self.last_words()
+            raise StreamgaugeError(f"the {self.name} does not start: {told}")
 
     async def page(self) -> Page | None:
         """Return the metrics as they are now; None when the service does not answer."""
@@ -143,7 +145,7 @@ class ServiceProcess:
             raise StreamgaugeError(f"the {self.name} did not end within {STOP_TIMEOUT:.0f} s") from error
         self.kill()
         if self.exit_code:
-            raise StreamgaugeError(f"the {self.name} ended with status {self.exit_code}: {self.last_words()}")
+            raise StreamgaugeError(self.how_it_ended())
 
     def kill(self) -> None:
         """End the process at once and close its log."""
@@ -154,6 +156,18 @@ class ServiceProcess:
         if self._output is not None:
             self._output.close()
             self._output = None
+
+    def how_it_ended(self) -> str:
+        """Return in words how the process ended, for a message; a signal by its name."""
+        code = self.exit_code or 0
+        if code >= 0:
+            return f"the {self.name} ended with status {code}: {self.last_words()}"
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        why = "; out of memory?" if name == "SIGKILL" else ""
+        return f"the {self.name} was ended by {name}{why}: the last it said: {self.last_words()}"
 
     def last_words(self) -> str:
         """Return the last line of the log that says something, for a message."""

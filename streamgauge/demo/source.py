@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamgauge.demo import sample
-from streamgauge.errors import CaptureError, ConfigurationError
+from streamgauge.errors import CaptureError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
 LOOPBACK = "lo"
+_WILD = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +35,16 @@ def choose(
     """Return the source that was asked for, or the best that is allowed.
 
     Raises:
-        ConfigurationError: the file cannot be read.
+        CaptureFileError: the file cannot be read, or is no capture.
         CaptureError: an interface was asked for that may not, or cannot, be captured.
 
     """
     if pcap is not None:
+        check(pcap)
         return _file(pcap, loop=loop, words=f"replaying {pcap}")
     refusal = _refusal()
     if refusal is None:
+        _check_interface(interface or LOOPBACK)
         return _live(interface or LOOPBACK, own_ports)
     if interface is not None:
         raise CaptureError(f"interface {interface} cannot be captured: {refusal}")
@@ -51,9 +54,19 @@ def choose(
     return DemoSource({**source.settings, "STREAMGAUGE_COLLECTOR_FILE_PACE": "recorded"}, source.words)
 
 
+def check(pcap: Path) -> None:
+    """Look whether a file is a capture, before anything is started for it.
+
+    Raises:
+        CaptureFileError: it cannot be read, or is no capture.
+
+    """
+    from streamgauge.decode.capture_file import open_capture
+
+    open_capture(pcap).close()
+
+
 def _file(path: Path, *, loop: bool, words: str) -> DemoSource:
-    if not path.is_file():
-        raise ConfigurationError(f"{path}: no such file; name a capture file (pcap, pcapng, also gzipped)")
     return DemoSource(
         {
             "STREAMGAUGE_COLLECTOR_SOURCE": "file",
@@ -62,6 +75,14 @@ def _file(path: Path, *, loop: bool, words: str) -> DemoSource:
         },
         words,
     )
+
+
+def _check_interface(interface: str) -> None:
+    there = [name for _, name in socket.if_nameindex()]
+    for name in interface.split(","):
+        # A pattern may match later.
+        if name not in (*there, "any") and _WILD.isdisjoint(name):
+            raise CaptureError(f"no interface {name}; there are: any (all of them), {', '.join(there)}")
 
 
 def _live(interface: str, own_ports: Iterable[int]) -> DemoSource:

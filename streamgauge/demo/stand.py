@@ -174,9 +174,7 @@ class Stand:
     def failed(self, name: str) -> str | None:
         """Return why a service has ended by itself with an error; None when it has not."""
         service = self.services[name]
-        return (
-            f"the {name} ended with status {service.exit_code}: {service.last_words()}" if service.exit_code else None
-        )
+        return service.how_it_ended() if service.exit_code else None
 
     async def close(self) -> None:
         """End what is left, services before the servers they use, and remove the folder."""

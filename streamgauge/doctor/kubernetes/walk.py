@@ -38,7 +38,7 @@ def examine(*, context: str | None, namespace: str, everything: bool = False) ->
         nodes = _nodes(kubectl)
     except RefusedError as error:
         found.findings.append(
-            broken(CLUSTER, f"the API server does not answer: {error}", "`kubectl config get-contexts`; --context NAME")
+            broken(CLUSTER, f"the cluster cannot be asked: {error}", "`kubectl config get-contexts`; --context NAME")
         )
         return found
     if ours is None or capture is None:
@@ -158,7 +158,8 @@ class _Cluster:
     def _failed_job(self, hop: str, name: str) -> Finding | None:
         job = self._ours.one("Job", name)
         for condition in (job or {}).get("status", {}).get("conditions") or ():
-            if condition["type"] == "Failed" and condition["status"] == "True":
+            # The second stands there as soon as it is decided, while its pods are still ending.
+            if condition["type"] in ("Failed", "FailureTarget") and condition["status"] == "True":
                 return broken(
                     hop,
                     f"Job {name} failed: {condition.get('reason', '')}: {condition.get('message', '')}",

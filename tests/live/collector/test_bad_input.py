@@ -48,6 +48,15 @@ def test_a_wrong_setting(scratch, nowhere, settings, status, words):
     assert outcome[1].startswith(f"streamgauge: {words}")
 
 
+def test_a_wrong_interface_is_the_only_line(scratch, nats_server):
+    """Nothing was started that would have said so before."""
+    process = CollectorProcess(scratch, nats_url=nats_server.url, interface="nosuch0")
+    process.run()
+
+    (line,) = process.log.read_text().splitlines()
+    assert line.startswith("streamgauge: no interface nosuch0; there are: ")
+
+
 def test_a_wrong_nats_url(scratch):
     """An address that is none is a fault of the configuration."""
     outcome = one_line(CollectorProcess(scratch, nats_url="localhost:4222").run())

@@ -200,9 +200,11 @@ def test_kept_folder_has_logs_and_objects(demos: Demos, scratch: Path, tmp_path:
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (("--pcap", "/no/such.pcap"), 2, "/no/such.pcap: no such file; name a capture file"),
-        (("--pcap", "/etc/passwd"), 1, "the collector does not start: /etc/passwd: not a capture file"),
-        (("--interface", "nosuch0"), 1, "the collector does not start: no interface nosuch0; there are: "),
+        (("--pcap", "/no/such.pcap"), 1, "/no/such.pcap: cannot be opened: No such file"),
+        (("--pcap", "/etc/passwd"), 1, "/etc/passwd: not a capture file"),
+        (("--interface", "nosuch0"), 1, "no interface nosuch0; there are: any (all of them), "),
+        (("--interface", "lo", "--pcap", "a.pcap"), 2, "--pcap replays a file and --interface captures: give one"),
+        (("--loop",), 2, "--loop repeats a file: name one with --pcap FILE"),
         (("--duration", "0"), 2, "Invalid value for '--duration'"),
     ],
 )

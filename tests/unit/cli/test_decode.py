@@ -205,6 +205,20 @@ def test_file_that_is_missing(run: Run) -> None:
     assert run("/no/such.pcap")[::2] == (1, f"streamgauge: {said}\n")
 
 
+@pytest.mark.parametrize("form", ["parquet", "csv", "ndjson"])
+def test_no_capture_makes_no_output(run: Run, tmp_path: Path, form: str) -> None:
+    """Neither a new file nor one in place of an old one; a file that breaks off gives what is good in it."""
+    wrong, target = tmp_path / "text", tmp_path / f"x.{form}"
+    wrong.write_text("no packets here")
+    status, _, err = run(wrong, "--output", target)
+    assert (status, err.startswith(f"streamgauge: {wrong}: not a capture file")) == (1, True)
+    assert not target.exists()
+    target.write_text("kept")
+    run(wrong, "/no/such.pcap", "--output", target)
+
+    assert target.read_text() == "kept"
+
+
 def test_output_that_cannot_be_written(run: Run, capture: Path) -> None:
     """It is told before anything is decoded."""
     assert run(capture, "--output", "/no/such/out.csv") == (

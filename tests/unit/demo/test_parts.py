@@ -152,10 +152,11 @@ def test_loopback_is_captured_without_the_demo_itself(tmp_path: Path) -> None:
     assert "without the demo's own ports" in chosen.words
 
 
-def test_other_interface_is_captured_whole(tmp_path: Path) -> None:
+def test_other_interface_is_captured_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo's own traffic does not pass there, and it makes none."""
     if source._refusal() is not None:
         pytest.skip("no right to capture")
+    monkeypatch.setattr(source.socket, "if_nameindex", lambda: [(1, "lo"), (9, "eth7")])
     chosen = source.choose(pcap=None, interface="eth7", loop=False, scratch=tmp_path, own_ports={9})
 
     assert chosen.settings == {"STREAMGAUGE_COLLECTOR_INTERFACE": "eth7"}
