@@ -1,7 +1,7 @@
 """The figures of ``docs/15-operations.md``: ``python -m tests.chaos.figures`` (two minutes).
 
 How long each part takes until it works again after ``kill -9``, how fast a backlog is stored, what a packet takes in
-spool and stream, and what it costs that JetStream syncs each message to disk.
+spool and stream, what it costs that JetStream syncs each message to disk, and how long an audit of 1,000 objects takes.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.backup import messages
 from streamgauge import logs
+from streamgauge.audit import take
 from streamgauge.bus import Bus
-from streamgauge.embedded import NatsServer
-from streamgauge.settings import LogSettings, NatsSettings
+from streamgauge.embedded import NatsServer, S3Server
+from streamgauge.settings import LogSettings, NatsSettings, S3Settings
 from streamgauge.store import Store
 from tests.chaos.proxy import Mode
 from tests.chaos.run import is_publishing, until
 from tests.chaos.stand import Options, Stand
+from tests.support.objects import write_lane
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,6 +40,7 @@ _IN_FLIGHT: Final = 8
 _SMALL_BYTES, _SMALL_REPEATS = 2048, 6
 _TRACE_PACKETS: Final = 200_000
 _OUTAGE: Final = 30.0  # seconds
+_OBJECTS: Final = 1000
 
 
 class RelaxedServer(NatsServer):
@@ -160,6 +163,23 @@ async def _publish(server: NatsServer, trace: list[Message]) -> float:
     return seconds
 
 
+async def audit(folder: Path) -> None:
+    """Audit a thousand objects by their footers."""
+    with S3Server(folder) as server:
+        settings = S3Settings(
+            endpoint=server.endpoint,
+            secure=False,
+            access_key=server.access_key,
+            secret_key=server.secret_key,  # type: ignore[arg-type]
+        )
+        store = Store(settings, threads=16)
+        await store.start()
+        await write_lane(store, _OBJECTS)
+        seconds = [(await take(store, None, stream="TRAFFIC")).seconds for _ in range(_ROUNDS)]
+        await store.stop()
+    say(f"audit of {_OBJECTS} objects: {statistics.median(seconds):.1f} s (worst {max(seconds):.1f} s)")
+
+
 def say(text: str) -> None:
     """Print at once."""
     sys.stdout.write(f"{text}\n")
@@ -171,7 +191,7 @@ def main() -> None:
     logs.set_up(LogSettings(level="error", format="console"), service="figures")
     folder = Path(tempfile.mkdtemp(prefix="figures-"))
     try:
-        for number, part in enumerate((sync_cost, recovery)):
+        for number, part in enumerate((audit, sync_cost, recovery)):
             (folder / str(number)).mkdir()
             asyncio.run(part(folder / str(number)))
     finally:
