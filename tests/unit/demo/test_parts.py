@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -246,3 +248,17 @@ def test_last_words_of_a_service(tmp_path: Path, log: str, words: str) -> None:
     service.log.write_text(log)
 
     assert service.last_words() == words
+
+
+def test_death_by_signal_is_named(tmp_path: Path) -> None:
+    """A killed service is told from one that ended, and how."""
+    service = ServiceProcess("backup", {}, port=1, folder=tmp_path)
+    service.log.write_text('{"event": "object stored"}\n')
+    service.process = subprocess.Popen([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
+    service.process.wait()
+    killed = service.how_it_ended()
+    service.process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+    service.process.wait()
+
+    assert killed == "the backup was ended by SIGKILL; out of memory?: the last it said: object stored"
+    assert service.how_it_ended() == "the backup ended with status 3: object stored"
