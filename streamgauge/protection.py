@@ -124,7 +124,15 @@ def _lock(store: Store, settings: BackupSettings) -> None:
     except S3Error as error:
         if error.code not in _NOTHING_SET:
             raise
-    store.client.set_object_lock_config(store.bucket, ObjectLockConfig(mode, settings.lock_days, DAYS))
+    try:
+        store.client.set_object_lock_config(store.bucket, ObjectLockConfig(mode, settings.lock_days, DAYS))
+    except S3Error as error:
+        if error.code != "InvalidBucketState":
+            raise
+        raise StoreError(
+            f"bucket {store.bucket} was created without object lock, which cannot be added: name another one in "
+            "STREAMGAUGE_S3_BUCKET"
+        ) from error
 
 
 def _expire(store: Store, settings: BackupSettings) -> None:

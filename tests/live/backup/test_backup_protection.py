@@ -10,6 +10,7 @@ from minio.error import S3Error
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
 from streamgauge import protection
+from streamgauge.cli.main import main
 from streamgauge.errors import ConfigurationError
 from streamgauge.settings import BackupSettings
 from streamgauge.store import Store
@@ -73,6 +74,41 @@ async def test_versions_and_lock(open_store):
     with pytest.raises(S3Error) as refused:
         store.client.remove_object(store.bucket, "summaries/x", version_id=found.version_id)
     assert refused.value.code in ("AccessDenied", "InvalidRequest")
+
+
+async def test_a_bucket_that_cannot_lock(open_store):
+    """A lock needs a bucket that was made for it; the line says so, and that another one will do."""
+    await open_store()
+    with pytest.raises(ConfigurationError, match=r"without object lock.*STREAMGAUGE_S3_BUCKET") as error:
+        await open_store(lock_days=2)
+    assert "\n" not in str(error.value)
+
+
+def test_bootstrap_sets_the_lifecycle(nats_server, s3_settings, monkeypatch, capsys):
+    """The bucket expires what is old and removes leftovers of uploads, whatever the backup's key may set."""
+    values = {
+        "NATS_URL": nats_server.url,
+        "NATS_MAX_BYTES": str(64 << 20),
+        "S3_ENDPOINT": s3_settings.endpoint,
+        "S3_SECURE": "false",
+        "S3_ACCESS_KEY": s3_settings.access_key,
+        "S3_SECRET_KEY": s3_settings.secret_key.get_secret_value(),
+        "S3_BUCKET": s3_settings.bucket,
+        "S3_CREATE_BUCKET": "false",
+        "BACKUP_RETENTION_DAYS": "30",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(f"STREAMGAUGE_{name}", value)
+    store = Store(s3_settings)
+
+    assert main(["bootstrap"]) == 0
+    assert main(["bootstrap"]) == 0
+    store.open()
+    found = rules(store)
+    assert {rule.expiration.days for rule in found.values() if rule.expiration} == {30}
+    if not MINIO:
+        assert found["streamgauge-uploads"].abort_incomplete_multipart_upload.days_after_initiation == 1
+    assert capsys.readouterr().out.count("ready") == 2
 
 
 async def test_encryption_by_the_server(open_store):
