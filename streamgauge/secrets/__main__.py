@@ -69,7 +69,7 @@ def _report(vault: Vault, warnings: list[str]) -> None:
     if vault.repaired:
         lines.append(f"took other users' rights away from: {', '.join(vault.repaired)}")
     if vault.replaced:
-        lines.append("running services read their keys at start: `docker compose up --detach --force-recreate`, `make deploy`")
+        lines.append("services read keys at start: `docker compose up --detach --force-recreate`, or `make deploy`")
     lines.append(f"login: user {LOGIN_USER}, password in {vault.path('login.txt')}")
     lines.append(f"for browsers: trust the authority {vault.path('authority/ca.crt')}")
     sys.stdout.write("".join(f"{line}\n" for line in lines))
