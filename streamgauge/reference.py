@@ -1,6 +1,6 @@
-"""The reference pages, written from the tables in the code: columns, settings.
+"""The reference pages, written from the tables in the code: columns, settings, commands.
 
-    python -m streamgauge.reference docs        # writes docs/50-record.md and docs/51-settings.md
+    python -m streamgauge.reference docs        # writes docs/50-record.md, 51-settings.md and 54-commands.md
 
 A test compares the pages with what this module would write (`make docs` writes them anew).
 """
@@ -154,7 +154,14 @@ def _code(default: str) -> str:
     return default if default.startswith("(") or not default else f"`{default}`"
 
 
-PAGES: Final = {"50-record.md": record_page, "51-settings.md": settings_page}
+def commands_page() -> str:
+    """Return the page of the commands."""
+    from streamgauge.cli import describe
+
+    return describe.commands_page(_WRITTEN)
+
+
+PAGES: Final = {"50-record.md": record_page, "51-settings.md": settings_page, "54-commands.md": commands_page}
 
 
 def main() -> None:
