@@ -10,6 +10,7 @@ htpasswd:apache2-utils:tests/deploy/nginx
 openssl:openssl:tests/deploy/nginx
 tshark:tshark:decoding compared with Wireshark
 softflowd:softflowd:benchmarks
+nfcapd:nfdump:exported flows
 argus:argus-server:benchmarks
 racount:argus-client:benchmarks
 tcpdump:tcpdump:captures compared, benchmarks

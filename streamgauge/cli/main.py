@@ -54,6 +54,7 @@ COMMANDS: Final = (
     Command("query", "streamgauge.cli.query:query", "SQL over what was stored, and ready questions."),
     Command("audit", "streamgauge.cli.audit:audit", "Prove that what was published is stored."),
     Command("restore", "streamgauge.cli.restore:restore", "A window back out, or replayed into NATS."),
+    Command("export", "streamgauge.cli.export:export", "Flows to a collector of another maker, as IPFIX."),
     Command("drill", "streamgauge.cli.drill:drill", "Restore a random window and compare it."),
     Command("doctor", "streamgauge.cli.doctor:doctor", "Name the first broken hop and what mends it."),
     Command("config", "streamgauge.cli.config:config", "The effective configuration, or all settings."),

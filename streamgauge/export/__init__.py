@@ -1,0 +1,1 @@
+"""Flows for collectors of other makers: rows of batches become flow records of IPFIX."""
