@@ -50,10 +50,11 @@ def _section(command: Command) -> Iterator[str]:
     yield ""
     yield from words.splitlines()
     yield ""
-    yield from ("| parameter | default | meaning |", "| --- | --- | --- |")
-    for each in parameters(function):
-        yield f"| {each.words} | {each.default} | {each.meaning} |".replace("|  |", "| |")
-    yield ""
+    found = list(parameters(function))
+    if found:
+        yield from ("| parameter | default | meaning |", "| --- | --- | --- |")
+        yield from (f"| {each.words} | {each.default} | {each.meaning} |".replace("|  |", "| |") for each in found)
+        yield ""
     yield "```console"
     yield from (f"$ {line.strip()}" for line in examples.splitlines() if line.strip())
     yield "```"
