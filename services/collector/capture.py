@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from services.collector.coarsener import Coarsener
-from services.collector.lane import Lane, Windows
+from services.collector.lane import Lane, LaneCounts, Windows
 from streamgauge import decode, encode, flows
 from streamgauge.lifecycle import Failure, abandonable, spawn
 from streamgauge.logs import get
@@ -38,6 +38,8 @@ _log = get("capture")
 
 #: Seconds after which merged rows are looked at although no window comes.
 _LOOK: Final = 0.1
+#: Seconds after which the load is looked at although no window comes.
+_IDLE_LOOK: Final = 1.0
 
 
 class Capture:
@@ -70,8 +72,11 @@ class Capture:
         self._windows = Windows(batcher.window_rows, overload)
         self._full: queue.SimpleQueue[tuple[str, Rows] | None] = queue.SimpleQueue()
         self._task: asyncio.Task[None] | None = None
-        #: Interfaces being decoded, once for each worker.
-        self.lanes: list[Lane] = []
+        #: Interfaces being decoded, once for each worker; changed under the lock.
+        self._lanes: list[Lane] = []
+        self._lanes_lock = threading.Lock()
+        #: What the lanes had counted that ended.
+        self._ended = LaneCounts()
         #: Whether packets are being taken.
         self.running = False
 
@@ -96,6 +101,16 @@ class Capture:
         if self._task is not None:
             await asyncio.wait([self._task])
         self._source.close()
+
+    def counts(self) -> LaneCounts:
+        """Return what all lanes have counted, those that ended included."""
+        with self._lanes_lock:
+            return sum((lane.counts for lane in self._lanes), self._ended)
+
+    def connections(self) -> int:
+        """Return how many TCP connections are remembered."""
+        with self._lanes_lock:
+            return sum(lane.table.connections for lane in self._lanes)
 
     async def _run(self) -> None:
         """Run all threads to their end, then report: an error only after all that was read is published."""
@@ -139,7 +154,9 @@ class Capture:
             if lane.idle:
                 lane.close()
                 del lanes[interface]
-                self.lanes.remove(lane)
+                with self._lanes_lock:
+                    self._lanes.remove(lane)
+                    self._ended += lane.counts
 
     def _lane(self, interface: str) -> Lane:
         lane = Lane(
@@ -151,7 +168,8 @@ class Capture:
             windows=self._windows,
             full=self._full,
         )
-        self.lanes.append(lane)
+        with self._lanes_lock:
+            self._lanes.append(lane)
         return lane
 
     def _encode(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -159,9 +177,11 @@ class Capture:
         decoding = self._source.workers
         while decoding:
             try:
-                item = self._full.get(timeout=_LOOK if len(self._coarsener) else None)
+                item = self._full.get(timeout=_LOOK if len(self._coarsener) else _IDLE_LOOK)
             except queue.Empty:
-                self._publish(self._coarsener.expired(time.monotonic()), loop)
+                now = time.monotonic()
+                self._overload.window(now)  # it comes down again although no packet comes
+                self._publish(self._coarsener.expired(now), loop)
                 continue
             if item is None:
                 decoding -= 1

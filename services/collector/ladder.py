@@ -18,12 +18,8 @@ LEVELS: Final = (PACKET, 1.0, 10.0)
 
 #: How full the queue of pending batches may get before the collector climbs, and where it counts as calm.
 _HIGH, _LOW = 0.5, 0.1
-#: Seconds a level is given to take effect before the next one is tried.
-_PATIENCE: Final = 5.0
 #: Observations in a row that must see a stall: one alone is a moment's, and the ring bridges it.
 _STALLS: Final = 3
-#: Seconds of calm before one level is left: longer than it takes to climb, so that it does not swing.
-_CALM: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +37,16 @@ class Pressure:
 class Ladder:
     """Climbs and comes down the levels from ``base`` on; its owner asks it regularly."""
 
-    def __init__(self, base: float = PACKET) -> None:
-        """Stand on the level with the window ``base``, in seconds; it never goes below."""
+    def __init__(self, base: float = PACKET, *, patience: float = 5.0, calm: float = 30.0) -> None:
+        """Stand on the level with the window ``base``, in seconds; it never goes below.
+
+        Args:
+            base: Window of the granularity that was asked for.
+            patience: Seconds a level is given to take effect before the next one is tried.
+            calm: Seconds of calm before one level is left: longer than it takes to climb, so that it does not swing.
+
+        """
+        self._patience, self._calm = patience, calm
         self._windows: Sequence[float] = tuple(window for window in LEVELS if window >= base) or (base,)
         self._step = 0
         self._changed_at = float("-inf")
@@ -66,13 +70,13 @@ class Ladder:
         self._stalls = self._stalls + 1 if pressure.stalled > before.stalled else 0
         if pressure.dropped > before.dropped or self._stalls >= _STALLS or pressure.pending >= _HIGH:
             self._calm_since = None
-            return now - self._changed_at >= _PATIENCE and self._go(self._step + 1, now)
+            return now - self._changed_at >= self._patience and self._go(self._step + 1, now)
         if pressure.pending > _LOW:
             self._calm_since = None
             return False
         if self._calm_since is None:
             self._calm_since = now
-        if now - self._calm_since < _CALM:
+        if now - self._calm_since < self._calm:
             return False
         self._calm_since = now
         return self._go(self._step - 1, now)

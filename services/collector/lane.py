@@ -5,6 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from dataclasses import dataclass
+from operator import add
 from typing import TYPE_CHECKING, Final
 
 from streamgauge.decode import Decoder
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from services.collector.sources import Block
     from streamgauge.settings import CollectorSettings
 
+#: What becomes of handshakes that take more than one look: ``decode.handshakes.Counters``.
+HANDSHAKES: Final = ("joined", "decrypted", "unreadable", "skipped", "evicted")
 #: Seconds between two looks at the clock for queries that nobody answered.
 _CLOCK_INTERVAL: Final = 0.25
 #: Seconds after which a lane without packets is given up: its interface may be gone.
@@ -66,6 +70,23 @@ class Windows:
         self._free.put(rows)
 
 
+@dataclass(frozen=True, slots=True)
+class LaneCounts:
+    """What lanes have counted so far."""
+
+    connections_evicted: int = 0
+    queries_evicted: int = 0
+    #: Handshakes that were not whole in one packet, or encrypted (QUIC), by what became of them: ``HANDSHAKES``.
+    handshakes: tuple[int, ...] = (0,) * len(HANDSHAKES)
+
+    def __add__(self, other: LaneCounts) -> LaneCounts:
+        return LaneCounts(
+            self.connections_evicted + other.connections_evicted,
+            self.queries_evicted + other.queries_evicted,
+            tuple(map(add, self.handshakes, other.handshakes)),
+        )
+
+
 class Lane:
     """Fills one window after the other; lives in one decoding thread as long as the source."""
 
@@ -87,7 +108,7 @@ class Lane:
         self._batcher = batcher
         self._windows = windows
         self._full = full
-        self._decoder = Decoder(frame_bytes=settings.frame_bytes)
+        self._decoder = Decoder(frame_bytes=settings.frame_bytes, decapsulate=settings.decapsulate)
         self.table = FlowTable(
             max(settings.flows // settings.workers, 1),
             dns_timeout=settings.dns_timeout,
@@ -122,6 +143,13 @@ class Lane:
             self.table.report(self._rows)
         if self._batcher.due(self._rows, now - self._began):
             self._hand_over()
+
+    @property
+    def counts(self) -> LaneCounts:
+        """What was counted so far; any thread may ask."""
+        handshakes = self._decoder.handshakes
+        outcomes = tuple(int(getattr(handshakes, name)) for name in HANDSHAKES)
+        return LaneCounts(self.table.evicted, self.table.queries_evicted, outcomes)
 
     @property
     def idle(self) -> bool:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from services.collector.lane import HANDSHAKES
 from streamgauge.metrics import Metrics
 from streamgauge.schema import DecodeStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from services.collector.account import Account
-    from services.collector.lane import Lane
+    from services.collector.capture import Capture
     from services.collector.overload import Overload
     from services.collector.pending import Pending
     from services.collector.sources import Source
@@ -69,6 +70,11 @@ class CollectorMetrics:
         self._coarsened = counter("coarsened_packets_total", "Packets merged into a row with others.")
         self._connections = gauge("flow_connections", "TCP connections remembered.")
         self._flow_evictions = counter("flow_evictions_total", "Entries that made room for others, by kind.", "kind")
+        self._handshakes = counter(
+            "handshakes_total",
+            "ClientHellos joined from several segments, decrypted (QUIC), unreadable, skipped or given up.",
+            "outcome",
+        )
         self._interface_changes = counter(
             "interface_changes_total", "Interfaces that came or went while capturing.", "change"
         )
@@ -88,16 +94,18 @@ class CollectorMetrics:
 
         self.registry.before_scrape(publish)
 
-    def follow_load(self, account: Account, source: Source, overload: Overload, lanes: Sequence[Lane]) -> None:
+    def follow_load(self, account: Account, source: Source, overload: Overload, capture: Capture) -> None:
         """Publish what the load does to rows, flows and interfaces at each scrape."""
 
         def publish() -> None:
-            tables = [lane.table for lane in lanes]
+            counts = capture.counts()
             self._shed_level.set(overload.level)
             self._coarsened.set(account.totals().coarsened)
-            self._connections.set(sum(table.connections for table in tables))
-            self._flow_evictions.set(sum(table.evicted for table in tables), "connection")
-            self._flow_evictions.set(sum(table.queries_evicted for table in tables), "query")
+            self._connections.set(capture.connections())
+            self._flow_evictions.set(counts.connections_evicted, "connection")
+            self._flow_evictions.set(counts.queries_evicted, "query")
+            for outcome, count in zip(HANDSHAKES, counts.handshakes, strict=True):
+                self._handshakes.set(count, outcome)
             changes = source.changes()
             self._interface_changes.set(changes.appeared, "appeared")
             self._interface_changes.set(changes.disappeared, "disappeared")

@@ -23,7 +23,7 @@ class Overload:
 
     def __init__(self, settings: CollectorSettings, source: Source, pending: Pending) -> None:
         base = float(settings.flow_window) if settings.granularity == "flow" else PACKET
-        self._ladder = Ladder(base)
+        self._ladder = Ladder(base, patience=settings.overload_patience, calm=settings.overload_calm)
         self._watched = source.live and settings.overload == "coarsen"
         self._source = source
         self._pending = pending
@@ -44,7 +44,7 @@ class Overload:
             if self._ladder.observe(now, pressure):
                 _log.warning(
                     "granularity changed by load",
-                    level=self._ladder.level,
+                    step=self._ladder.level,
                     window_seconds=self._ladder.window,
                     pending=round(pressure.pending, 2),
                     dropped=pressure.dropped,

@@ -86,7 +86,7 @@ class Collector:
         )
         self.http = HttpServer(collector, self.metrics.registry, self.failure, ready=self.not_ready)
         self.metrics.follow(self.account, self.source, self.pending, self.spool, lambda: self.bus.disconnects)
-        self.metrics.follow_load(self.account, self.source, self.overload, self.capture.lanes)
+        self.metrics.follow_load(self.account, self.source, self.overload, self.capture)
 
     def not_ready(self) -> str | None:
         """Return why the collector is not ready, None if it is."""

@@ -44,6 +44,8 @@ class CollectorSettings(HttpSettings):
     granularity: Literal["packet", "flow"] = Field("packet", description="one row a packet, or a flow and window")
     flow_window: Literal["1", "10"] = Field("1", description="seconds of a flow that become one row")
     overload: Literal["coarsen", "evict"] = Field("coarsen", description="when live: merge rows by flow, or only evict")
+    overload_patience: Seconds = Field(5.0, description="seconds a step of the overload ladder is given to take effect")
+    overload_calm: Seconds = Field(30.0, description="seconds of calm after which one step is left again")
     batch_rows: int = Field(8192, ge=1, le=65536, description="rows after which a batch closes")
     batch_bytes: int = Field(512 << 10, ge=4096, description="bytes after which a batch closes")
     batch_age: Seconds = Field(0.25, description="seconds after which a batch closes")

@@ -15,10 +15,10 @@ from numba.extending import intrinsic
 
 from streamgauge.decode import new_index
 from streamgauge.decode.accelerate import INTERPRETED, entry, hot
-from streamgauge.decode.load_kernels import signed
+from streamgauge.decode.load_kernels import prefetch, signed
 
 # struct tpacket_block_desc, in 4-byte words
-BLOCK_STATUS, BLOCK_PACKETS, BLOCK_FIRST = 2, 3, 4
+BLOCK_STATUS, BLOCK_PACKETS, BLOCK_FIRST, BLOCK_LENGTH = 2, 3, 4, 5
 KERNEL_OWNS, USER_OWNS = 0, 1
 
 # struct tpacket3_hdr, in 4-byte words; two fields of 2 bytes counted in halves
@@ -36,6 +36,12 @@ ARPHRD_PPP, ARPHRD_RAWIP, ARPHRD_TUNNEL, ARPHRD_TUNNEL6, ARPHRD_SIT = 512, 519, 
 ARPHRD_IPGRE, ARPHRD_IP6GRE, ARPHRD_NONE = 778, 823, 0xFFFE
 ARPHRD_WLAN, ARPHRD_WLAN_RADIOTAP = 801, 803
 EN10MB, RAW, WLAN, WLAN_RADIOTAP, UNKNOWN_LINK = 1, 101, 105, 127, 147
+
+
+#: Bytes of a block that are fetched ahead of the header being read, all of them in their order. Where the next header
+#: is, only the one before it tells, so each would be waited for: 115 → 20 ns a packet, with decoding 183 → 70 (30,000
+#: packets of 424 bytes; 1024 to 4096 are as good, every other line half as good).
+FETCHED_AHEAD, LINE = 2048, 64
 
 
 @intrinsic
@@ -90,7 +96,11 @@ def index_block(words, halves, block, index):
     _fence()
     packets = min(signed(words[(block >> 2) + BLOCK_PACKETS]), len(index.offset))
     at = block + signed(words[(block >> 2) + BLOCK_FIRST])
+    fetched, filled = at, block + signed(words[(block >> 2) + BLOCK_LENGTH])
     for packet in range(packets):
+        while fetched < min(at + FETCHED_AHEAD, filled):
+            prefetch(words, fetched)
+            fetched += LINE
         word, half = at >> 2, at >> 1
         status = signed(words[word + STATUS])
         index.offset[packet] = at + signed(halves[half + MAC_HALF])
