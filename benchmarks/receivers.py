@@ -107,7 +107,11 @@ class Receiver:
                 yield process
             finally:
                 process.send_signal(self.stop_signal)
-                process.wait(60)
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:  # softflowd, now and then
+                    process.kill()
+                    process.wait()
 
     def wait_for(self, text, seconds=60):
         deadline = time.monotonic() + seconds
