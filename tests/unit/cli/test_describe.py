@@ -26,4 +26,4 @@ def test_page_has_each_option_of_the_help(command: Command, capsys: pytest.Captu
     assert [
         option for option in options - {"--help"} if f"`{option}" not in section and f"/{option}" not in section
     ] == []
-    assert f"$ streamgauge {command.name}" in section
+    assert f"streamgauge {command.name}" in section.partition("```console")[2]
