@@ -228,18 +228,23 @@ async def test_replay_goes_on_where_it_stopped(running, tmp_path):
         await Replay(running.bus, running.store, other, rate=None, resume=note, told=lambda _rows: None).run()
 
 
-async def test_replay_keeps_the_pace(running):
+@pytest.mark.parametrize(("rate", "seconds"), [(1.0, 0.8), (4.0, 0.2)])
+async def test_replay_keeps_the_pace(running, rate, seconds):
     """At a rate the batches come as far apart as they were captured, divided by it."""
-    await publish(running.bus.jetstream, 1, rows=10)
-    await publish(running.bus.jetstream, 401, rows=10)
-    await running.all_stored(20)
+    # Two objects, 800 ms of capture time apart.
+    for number, sequence in enumerate((1, 801), 1):
+        await publish(running.bus.jetstream, sequence, rows=10)
+        await running.all_stored(10 * number)
+    messages, arrived = await collect(running.bus, 20)
     plan = await make_plan(running.store, Selection())
     loop = asyncio.get_running_loop()
     began = loop.time()
-    # Two separate tables, 400 ms of capture time apart.
-    await Replay(running.bus, running.store, plan, rate=1.0, resume=None, told=lambda _rows: None).run()
+    await Replay(running.bus, running.store, plan, rate=rate, resume=None, told=lambda _rows: None).run()
+    took = loop.time() - began
+    await arrived()
 
-    assert loop.time() - began >= (0.39 if len(plan.parts) > 1 else 0)
+    assert len(plan.parts) == len(messages) == 2
+    assert took >= seconds - 0.01
 
 
 async def test_drill(running, tmp_path):
