@@ -12,6 +12,7 @@ import yaml
 
 from streamgauge.secrets.hand_out import DATA, READERS
 from streamgauge.settings import SECTIONS, environment_name
+from tests.support import require
 
 ROOT = Path(__file__).parents[3]
 #: Run to their end; nothing to keep healthy.
@@ -191,6 +192,25 @@ def test_the_form_is_the_specification_s() -> None:
     assert compose()["name"] == "streamgauge"
     assert "version" not in compose()
     assert "container_name" not in text
+
+
+def test_it_follows_the_schema_of_the_compose_specification(tmp_path: Path) -> None:
+    (tmp_path / "compose.yml").write_text(yaml.safe_dump(compose()))
+    command = [require.program("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", tmp_path / "compose.yml"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert run.returncode == 0, run.stdout
+
+
+def test_the_schema_knows_a_misspelt_key(tmp_path: Path) -> None:
+    """Else the test above would prove nothing."""
+    wrong = compose()
+    wrong["services"]["nats"]["read_olny"] = True
+    (tmp_path / "compose.yml").write_text(yaml.safe_dump(wrong))
+    command = [require.program("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", tmp_path / "compose.yml"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert "read_olny" in run.stdout
 
 
 @pytest.mark.docker
