@@ -1,7 +1,4 @@
-"""MinIO as the S3 server of the tests, where its program is installed: ``TEST_S3_SERVER=minio make test``.
-
-There are no binaries of it any more; ``go install github.com/minio/minio@latest`` makes one.
-"""
+"""MinIO as the S3 server of the tests: ``make test-minio``, or ``TEST_S3_SERVER=minio`` where its program is on PATH."""
 
 from __future__ import annotations
 
