@@ -1,4 +1,4 @@
-"""MinIO as the S3 server of the tests: ``make test-minio``, or ``TEST_S3_SERVER=minio`` where its program is on PATH."""
+"""MinIO as the S3 server of the tests: `make test-minio`, or TEST_S3_SERVER=minio where its program is on PATH."""
 
 from __future__ import annotations
 
