@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args, get
 
 from pydantic_core import PydanticUndefined
 
-from streamgauge import schema
+from streamgauge import json_schema, schema
 from streamgauge.schema import Kind, TrafficClass
 from streamgauge.settings import PROGRAMS, SECTIONS, environment_name
 
@@ -161,7 +161,12 @@ def commands_page() -> str:
     return describe.commands_page(_WRITTEN)
 
 
-PAGES: Final = {"50-record.md": record_page, "51-settings.md": settings_page, "54-commands.md": commands_page}
+PAGES: Final = {
+    "50-record.md": record_page,
+    "51-settings.md": settings_page,
+    "54-commands.md": commands_page,
+    "summary.v1.schema.json": json_schema.text,
+}
 
 
 def main() -> None:
