@@ -45,12 +45,23 @@ _TRINO_TYPES: Final = {
 
 def definitions(engine: str, location: str | None = None, inside: str = addresses.INSIDE) -> str:
     """Return the statements that define everything in an engine, each ended by a semicolon and an empty line."""
-    where = location or LOCATION[engine]
-    statements = [_table(engine, name, kind, where) for name, kind in BASES.items()]
+    return "\n\n".join(f"{statement};" for statement in statements(engine, location or LOCATION[engine], inside))
+
+
+def statements(engine: str, location: str, inside: str = addresses.INSIDE) -> list[str]:
+    """Return the statements that define tables over the objects below ``location``, functions and views, in order."""
     test = addresses.in_spark(inside) if engine == "spark" else addresses.in_trino(inside)
-    statements += portable.functions(engine, test)
-    statements += [_view(engine, name) for name in VIEWS]
-    return "\n\n".join(f"{statement};" for statement in statements)
+    made = [_table(engine, name, kind, location.rstrip("/")) for name, kind in BASES.items()]
+    made += portable.functions(engine, test)
+    return made + [_view(engine, name) for name in VIEWS]
+
+
+def nothing(name: str) -> str:
+    """Return Spark's statement for a base table of which nothing is stored: no folder, no ledger or identity."""
+    columns = ", ".join(
+        f"CAST(NULL AS {_SPARK_TYPES[each.type]}) AS {each.name}" for each in tables.schema_of(BASES[name])
+    )
+    return f"CREATE OR REPLACE TEMPORARY VIEW {name} AS SELECT {columns} WHERE FALSE"
 
 
 def _view(engine: str, name: str) -> str:
@@ -74,10 +85,10 @@ def _table(engine: str, name: str, kind: ObjectKind, location: str) -> str:
     partitions = ["date DATE", "hour INT", *(["shard INT"] if kind == "summaries" else [])]
     folder = f"{location}/{kind}/v1"
     if engine == "spark":
+        # A view over the files: Spark finds the partitions itself, where a table would wait for MSCK REPAIR TABLE.
         listed = ",\n  ".join([*columns, *partitions])
         return (
-            f"CREATE TABLE IF NOT EXISTS {name} (\n  {listed}\n)\nUSING parquet\n"
-            f"PARTITIONED BY ({', '.join(one.split()[0] for one in partitions)})\nLOCATION '{folder}'"
+            f"CREATE OR REPLACE TEMPORARY VIEW {name} (\n  {listed}\n)\nUSING parquet\nOPTIONS (path '{folder}')"
         )
     # Partition columns of the Hive connector stand last; hour=07 and shard=03 are texts.
     listed = ",\n  ".join([*columns, *(one.replace(" INT", " VARCHAR") for one in partitions)])

@@ -25,7 +25,7 @@ VIEWS: Final = ("dns", "tls", "http", "flows", "conversations", "identity", "nam
 #: What a person sees in the list, with a line each.
 DESCRIPTIONS: Final = {
     "summaries": "every row as it was stored: docs/50-record.md",
-    "flows": "one direction of a flow at one place of capture",
+    "flows": "one direction of a flow in five minutes at one place of capture",
     "conversations": "both directions in a row, client first, counted once",
     "dns": "DNS messages with client and server",
     "tls": "TLS hellos with client and server",

@@ -1,8 +1,7 @@
 """Conversations as Zeek's conn.log: for tools that read it. What a record does not carry stays unset (``-``).
 
 Fields: https://docs.zeek.org/en/master/logs/conn.html. ``orig_ip_bytes``, ``resp_ip_bytes``, ``missed_bytes`` and
-``tunnel_parents`` are not known. A conversation is all of a window: a connection that uses the ports of an earlier one
-again is one with it. ``history`` has each letter once, in the order of its first packet.
+``tunnel_parents`` are not known. ``history`` has each letter once, in the order of its first packet.
 """
 
 from __future__ import annotations

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from services.backup import parquet, table
+from services.backup import parquet, records, table
 from services.backup.batch import Batch
 from services.backup.consumer import Delivery
 from services.collector.batcher import Batcher
-from streamgauge import codec
 from streamgauge.decode import Decoder
 from streamgauge.decode.capture_file import open_capture
 from streamgauge.flows import FlowTable
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from services.collector.batcher import Message
+    from streamgauge.objects import ObjectKind
 
 INCARNATION: Final = "20261125T000000000000Z"
 LEVEL: Final = 1  # of zstd, as the backup's default
@@ -98,7 +98,21 @@ class Archive:
         self._previous[shard] = Predecessor(name.key, data.size, "", manifest.rows, manifest.packets)
         return path
 
-
-def decoded_rows(made: list[Message]) -> int:
-    """Return how many rows messages hold."""
-    return sum(len(codec.decode(message.payload, message.envelope.content_type)) for message in made)
+    def add_records(self, kind: ObjectKind, rows: list[dict[str, Any]]) -> Path:
+        """Write one object of ledger records or identity events."""
+        self._sequence += 1
+        shares = records.shares(kind, rows)
+        manifest = Manifest(
+            kind=kind,
+            stream="TRAFFIC",
+            stream_created="2026-11-25T00:00:00+00:00",
+            first_sequence=self._sequence,
+            last_sequence=self._sequence,
+            shares=shares,
+        )
+        data = parquet.write(records.table(kind, rows), manifest.metadata(), level=LEVEL, row_group_rows=ROW_GROUP)
+        hour = partition_hour(min(share.first_time for share in shares))
+        path = self.folder / ObjectName(kind, INCARNATION, self._sequence, self._sequence, hour).key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path

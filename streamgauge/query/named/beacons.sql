@@ -24,6 +24,8 @@ WITH begun AS (
       ORDER BY first_ns
     ) AS pause
   FROM conversations
+  -- A TCP conversation without a SYN goes on after a silence; it does not begin.
+  WHERE ip_protocol <> 6 OR bits(client_flags, 2) = 2
 ),
 regular AS (
   SELECT

@@ -57,5 +57,5 @@ GROUP BY
   t.ip_protocol,
   t.app,
   t.server_name
-ORDER BY min(t.first_ns), direction, peer_ip, port, protocol, app, name
+ORDER BY first_seen, direction, peer_ip, port, protocol, app, name
 LIMIT $limit

@@ -1,4 +1,5 @@
--- Both directions of a flow in one row, client first, counted once: where most of it was captured.
+-- Both directions of a flow in one row, client first, counted once: where most of it was captured. After five to ten
+-- minutes of silence the same ports are another conversation.
 -- The client is who sent the SYN; where none was seen, the end with the higher port; else who sent first.
 WITH ends AS (
   SELECT
@@ -10,16 +11,44 @@ WITH ends AS (
     END AS from_low
   FROM flows
 ),
+placed AS (
+  SELECT
+    ends.*,
+    CASE WHEN from_low THEN src_ip ELSE dst_ip END AS low_ip,
+    CASE WHEN from_low THEN src_port ELSE dst_port END AS low_port,
+    CASE WHEN from_low THEN dst_ip ELSE src_ip END AS high_ip,
+    CASE WHEN from_low THEN dst_port ELSE src_port END AS high_port
+  FROM ends
+),
+followed AS (
+  SELECT
+    placed.*,
+    lag(period) OVER (
+      PARTITION BY ip_protocol, low_ip, low_port, high_ip, high_port
+      ORDER BY period, node, interface, observation_point, from_low
+    ) AS period_before
+  FROM placed
+),
+numbered AS (
+  SELECT
+    followed.*,
+    sum(CASE WHEN period - period_before <= 300000000000 THEN 0 ELSE 1 END) OVER (
+      PARTITION BY ip_protocol, low_ip, low_port, high_ip, high_port
+      ORDER BY period, node, interface, observation_point, from_low
+    ) AS number
+  FROM followed
+),
 joined AS (
   SELECT
     node,
     interface,
     observation_point,
     ip_protocol,
-    CASE WHEN from_low THEN src_ip ELSE dst_ip END AS low_ip,
-    CASE WHEN from_low THEN src_port ELSE dst_port END AS low_port,
-    CASE WHEN from_low THEN dst_ip ELSE src_ip END AS high_ip,
-    CASE WHEN from_low THEN dst_port ELSE src_port END AS high_port,
+    low_ip,
+    low_port,
+    high_ip,
+    high_port,
+    number,
     max(CASE WHEN from_low THEN opens ELSE 0 END) AS low_opens,
     max(CASE WHEN from_low THEN 0 ELSE opens END) AS high_opens,
     max(CASE WHEN from_low THEN accepts ELSE 0 END) AS low_accepts,
@@ -34,8 +63,8 @@ joined AS (
     CAST(sum(CASE WHEN from_low THEN 0 ELSE bytes END) AS BIGINT) AS high_bytes,
     CAST(sum(CASE WHEN from_low THEN payload_bytes ELSE 0 END) AS BIGINT) AS low_payload,
     CAST(sum(CASE WHEN from_low THEN 0 ELSE payload_bytes END) AS BIGINT) AS high_payload,
-    max(CASE WHEN from_low THEN tcp_flags END) AS low_flags,
-    max(CASE WHEN from_low THEN NULL ELSE tcp_flags END) AS high_flags,
+    bit_or(CASE WHEN from_low THEN tcp_flags END) AS low_flags,
+    bit_or(CASE WHEN from_low THEN NULL ELSE tcp_flags END) AS high_flags,
     CAST(sum(retransmissions) AS BIGINT) AS retransmissions,
     CAST(sum(out_of_order) AS BIGINT) AS out_of_order,
     CAST(sum(zero_windows) AS BIGINT) AS zero_windows,
@@ -64,16 +93,8 @@ joined AS (
     min(CASE WHEN from_low THEN NULL ELSE first_retransmission END) AS high_again,
     min(CASE WHEN from_low THEN first_zero_window END) AS low_closed,
     min(CASE WHEN from_low THEN NULL ELSE first_zero_window END) AS high_closed
-  FROM ends
-  GROUP BY
-    node,
-    interface,
-    observation_point,
-    ip_protocol,
-    CASE WHEN from_low THEN src_ip ELSE dst_ip END,
-    CASE WHEN from_low THEN src_port ELSE dst_port END,
-    CASE WHEN from_low THEN dst_ip ELSE src_ip END,
-    CASE WHEN from_low THEN dst_port ELSE src_port END
+  FROM numbered
+  GROUP BY node, interface, observation_point, ip_protocol, low_ip, low_port, high_ip, high_port, number
 ),
 oriented AS (
   SELECT
@@ -88,7 +109,7 @@ oriented AS (
       ELSE high_first IS NULL OR coalesce(low_first <= high_first, FALSE)
     END AS client_low,
     row_number() OVER (
-      PARTITION BY ip_protocol, low_ip, low_port, high_ip, high_port
+      PARTITION BY ip_protocol, low_ip, low_port, high_ip, high_port, number
       ORDER BY packets DESC, node, interface, observation_point
     ) AS place
   FROM joined

@@ -1,4 +1,5 @@
--- One direction of a flow at one place of capture: a packet that passes two collectors is in two rows.
+-- One direction of a flow in five minutes of the clock (period, ns) at one place of capture: a packet that passes two
+-- collectors is in two rows.
 SELECT
   node,
   interface,
@@ -8,6 +9,7 @@ SELECT
   src_port,
   dst_ip,
   dst_port,
+  ns(time) - ns(time) % 300000000000 AS period,
   moment(min(ns(time))) AS first_time,
   moment(max(ns(time) + duration)) AS last_time,
   min(ns(time)) AS first_ns,
@@ -38,4 +40,13 @@ SELECT
   min(CASE WHEN zero_window THEN ns(time) END) AS first_zero_window
 FROM summaries
 WHERE src_ip IS NOT NULL
-GROUP BY node, interface, observation_point, ip_protocol, src_ip, src_port, dst_ip, dst_port
+GROUP BY
+  node,
+  interface,
+  observation_point,
+  ip_protocol,
+  src_ip,
+  src_port,
+  dst_ip,
+  dst_port,
+  ns(time) - ns(time) % 300000000000
