@@ -65,6 +65,7 @@ class Demo:
                 ("live page", self._stand.live_page),
                 *((f"{name}", service.url) for name, service in self._stand.services.items()),
                 ("nats", self._stand.nats.url),
+                ("settings", str(self._stand.write_settings())),
             ]
         )
         self._stopping = asyncio.Event()

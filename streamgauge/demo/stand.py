@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,16 @@ class Stand:
         # Half the disk: the stream must not overtake the backup when a large file is replayed at full speed.
         room = shutil.disk_usage(self.scratch.parent).free // 2
         return {"STREAMGAUGE_NATS_URL": self.nats.url, "STREAMGAUGE_NATS_MAX_BYTES": str(min(room, 64 << 30))}
+
+    def write_settings(self) -> Path:
+        """Write what a shell beside the demo must read for the operator's commands to find it; return the file."""
+        pages = {f"STREAMGAUGE_DOCTOR_{name.upper()}": url.url for name, url in self.services.items()}
+        pages = {name: url.removesuffix("/metrics") for name, url in pages.items()}
+        path = self.scratch / "settings.sh"
+        path.touch(mode=0o600)
+        values = {"STREAMGAUGE_NATS_URL": self.nats.url, **self.storage, **pages}
+        path.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items()))
+        return path
 
     def _settings(self, name: str) -> dict[str, str]:
         own: dict[str, dict[str, str]] = {
