@@ -75,6 +75,7 @@ async def overflow_ring(context: Context) -> None:
     """Halt the live collector and send more than its ring holds: the kernel drops, and must have counted it."""
     worker, wire = context.stand.live_collector, context.stand.wire
     assert wire is not None
+    await wire.watched()
     worker.hang()
     await wire.burst(_OVERFLOW)
     await context.wait()
@@ -158,7 +159,9 @@ async def kill_nats(context: Context) -> None:
 
 async def outlast_spool(context: Context) -> None:
     """Keep NATS away for longer than the live node keeps batches: it gives the oldest up, and must count them."""
-    proxy = context.stand.nats_proxy
+    proxy, wire = context.stand.nats_proxy, context.stand.wire
+    assert wire is not None
+    await wire.watched()
     proxy.set(Mode.REFUSE)
     proxy.cut()
     await context.wait(LIVE_SPOOL_AGE + 2.0 + context.lasts)

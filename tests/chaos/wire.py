@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
@@ -16,6 +17,9 @@ from tests.chaos import feed
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+#: The packet sockets of this namespace, and seconds to wait for one.
+_SOCKETS: Final = Path("/proc/net/packet")
+_WATCHED_TIMEOUT: Final = 60.0
 _INTERVAL: Final = 0.02  # seconds between two small bursts
 #: Frames sent without a pause; the kernel queues a thousand of them before it drops.
 _AT_ONCE: Final = 100
@@ -74,6 +78,20 @@ class Wire:
         """Frames the kernel lost on the wire itself, before any capture could see them."""
         statistics = Path("/sys/class/net") / self._there / "statistics"
         return int((statistics / "tx_dropped").read_text())
+
+    async def watched(self) -> None:
+        """Wait until somebody captures, which a collector that was just started does not yet; not for ever."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_WATCHED_TIMEOUT):
+                while True:
+                    if self._is_watched():
+                        return
+                    await asyncio.sleep(_INTERVAL)
+
+    def _is_watched(self) -> bool:
+        index = str(socket.if_nametoindex(self.here))
+        # sk RefCnt Type Proto Iface …
+        return any(line.split()[4] == index for line in _SOCKETS.read_text().splitlines()[1:])
 
     async def burst(self, count: int) -> None:
         """Send so many frames as fast as the wire takes them."""
