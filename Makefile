@@ -47,6 +47,17 @@ lint: setup ## ruff, mypy strict
 test: kernels system ## every test
 	@$(BIN)/python -m pytest $(ARGS)
 
+# Spark beside DuckDB: pyspark takes 400 MB and needs Java, so it has an environment of its own on top of .venv.
+SPARK := $(STAMP)/spark
+
+.PHONY: test-spark
+test-spark: kernels ## the named queries in Spark give the answers of DuckDB (Java; pyspark is installed the first time)
+	@test -x $(SPARK)/bin/python || $(PYTHON) -m venv $(SPARK)
+	@$(SPARK)/bin/pip install --quiet --disable-pip-version-check pyspark==4.3.0
+	@ls -d $(abspath .venv)/lib/python*/site-packages > \
+		$$($(SPARK)/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth
+	@$(SPARK)/bin/python -m pytest examples/spark -W default --timeout 1200 $(ARGS)
+
 # Long searches for packets that the decoder mistakes; SEARCH_SECONDS for the coverage-guided one.
 SEARCH_SECONDS ?= 120
 
@@ -160,7 +171,7 @@ up: secrets ## start everything on this machine behind https://localhost:8443
 
 .PHONY: down
 down: ## stop everything; the data stays (ARGS=--volumes removes it)
-	@$(COMPOSE) down $(ARGS)
+	@$(COMPOSE) --profile "*" down $(ARGS)
 
 .PHONY: logs
 logs: ## follow the logs of all parts (ARGS=backup: of one)
