@@ -84,8 +84,8 @@ def _bits(flags: npt.NDArray[np.bool_]) -> pa.Buffer:
 
 
 def _is_number(of: pa.DataType) -> bool:
-    return pa.types.is_integer(of) or pa.types.is_boolean(of)
+    return bool(pa.types.is_integer(of) or pa.types.is_boolean(of))
 
 
 def _is_text(of: pa.DataType) -> bool:
-    return pa.types.is_string(of) or pa.types.is_binary(of)
+    return bool(pa.types.is_string(of) or pa.types.is_binary(of))
