@@ -7,6 +7,8 @@ columns as they are on the wire, and writing those the backup writes (addresses 
 
 Printed: medians of million rows per second, how many times as quick the backup is, CPU time per row (all threads of
 this process), bytes per row at rest, and the largest resident memory of a run, with what those before it left behind.
+Exit status 1: the backup is not twice as quick as the loop that stores the same columns, into either store, or takes
+more than 20 bytes a row.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ from streamgauge.store import Store, StoredObject
 #: Nodes that fall into different shards of eight.
 NODES = ("node-a", "node-b", "node-c", "node-d")
 OBJECT_ROWS = 1_000_000
+LEAST_RATIO, MOST_BYTES = 2.0, 20.0
 PENDING = 1 << 30  # bytes; four busy shards fill a large object each while another is stored
 
 
@@ -161,8 +164,8 @@ def _plain_object(batches: list[pa.RecordBatch], *, alike: bool) -> bytes:
     return sink.getvalue()
 
 
-async def measure(bench: Bench, rounds: int) -> None:
-    """Run all contestants in turn and print the medians."""
+async def measure(bench: Bench, rounds: int) -> bool:
+    """Run all contestants in turn and print the medians; return whether the backup is what it has to be."""
     contestants = {
         "backup": bench.backup,
         "plain, same columns": lambda **where: bench.plain(alike=True, **where),
@@ -181,6 +184,7 @@ async def measure(bench: Bench, rounds: int) -> None:
                 if number > 0:
                     results.setdefault((name, null), []).append((seconds, time.process_time() - before, size))
     print(f"{'':22}{'store':8}{'M rows/s':>10}{'backup is':>11}{'CPU ns/row':>12}{'B/row':>8}{'MiB':>8}")
+    good = True
     for null in (False, True):
         own = statistics.median(seconds for seconds, _, _ in results["backup", null])
         for name in contestants:
@@ -191,6 +195,10 @@ async def measure(bench: Bench, rounds: int) -> None:
                 f"{name:22}{'null' if null else 's3':8}{bench.rows / seconds / 1e6:10.2f}{seconds / own:10.2f}x"
                 f"{cpu / bench.rows * 1e9:12.0f}{measured[0][2] / bench.rows:8.2f}{memory[name, null] >> 20:8}"
             )
+            good &= not (name == "plain, same columns" and seconds / own < LEAST_RATIO)
+            good &= not (name == "backup" and measured[0][2] / bench.rows > MOST_BYTES)
+    print(f"at least {LEAST_RATIO:g}x the same columns, at most {MOST_BYTES:g} B/row: {'yes' if good else 'NO'}")
+    return good
 
 
 def forget_peak() -> None:
@@ -204,8 +212,8 @@ def peak() -> int:
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
 
 
-async def run(packets: int, rounds: int) -> None:
-    """Fill a stream and measure."""
+async def run(packets: int, rounds: int) -> bool:
+    """Fill a stream and measure; return whether all is well."""
     made = messages(packets)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -227,10 +235,10 @@ async def run(packets: int, rounds: int) -> None:
             size = sum(len(one[1]) for one in made)
             print(f"{rows} rows in {len(made)} messages, {size / rows:.1f} B/row on the wire, {os.cpu_count()} cores")
             made.clear()
-            await measure(Bench(nats, s3, rows), rounds)
+            return await measure(Bench(nats, s3, rows), rounds)
 
 
-def main() -> None:
+def main() -> int:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -243,8 +251,8 @@ def main() -> None:
         os.environ["MIMALLOC_PURGE_DELAY"] = "10000"
         os.execv(sys.executable, [sys.executable, "-m", "benchmarks.backup", *sys.argv[1:]])
     logs.set_up(LogSettings(level="warning", format="console"), service="benchmark")
-    asyncio.run(run(arguments.packets, arguments.rounds))
+    return 0 if asyncio.run(run(arguments.packets, arguments.rounds)) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
