@@ -53,6 +53,8 @@ class Counts(NamedTuple):
     silent: npt.NDArray[np.int64]  # [qtype], queries without a response
     flows: npt.NDArray[np.int64]  # [protocol, direction]
     unanswered: npt.NDArray[np.int64]  # [direction], connection attempts
+    troubles: npt.NDArray[np.int64]  # [of optional.TROUBLES]
+    times: npt.NDArray[np.int64]  # [of optional.TIMES, bucket], and last the sum in ns
 
     @classmethod
     def zero(cls) -> Counts:
@@ -68,6 +70,8 @@ class Counts(NamedTuple):
             silent=np.zeros(len(words.QTYPES), np.int64),
             flows=np.zeros((len(words.PROTOCOLS), len(words.DIRECTIONS)), np.int64),
             unanswered=np.zeros(len(words.DIRECTIONS), np.int64),
+            troubles=np.zeros(len(optional.TROUBLES), np.int64),
+            times=np.zeros((len(optional.TIMES), _TIME_CELLS + 1), np.int64),
         )
 
     def add(self, other: Counts) -> None:
@@ -156,24 +160,27 @@ class Aggregator:
         self.conversations.count(envelope.node, read, directions, counts)
         ports = list(self._ports.count(read))
         counted = {
-            table: family.count(batch, read)
-            for family, table in self.counted.items()
+            family: family.count(batch, read)
+            for family in self.counted
             if optional.has_values(batch, family.columns[0])
         }
         timed = {
-            table: optional.count_times(batch, read, family.column)
-            for family, table in self.timed.items()
+            family: optional.count_times(batch, read, family.column)
+            for family in self.timed
             if optional.has_values(batch, family.column)
         }
         with self.lock:
             self._add(envelope, counts, int(read.bytes.sum()))
             for port, amounts in ports:
                 self.tables.ports.add((envelope.node, *port), amounts)
-            for table, found in counted.items():
+            for family, found in counted.items():
                 for labels, packets in found.items():
-                    table.add((envelope.node, *labels), (packets,))
-            for table, cells in timed.items():
-                table.add((envelope.node,), cells)
+                    self.counted[family].add((envelope.node, *labels), (packets,))
+                if family.name in optional.TROUBLES:
+                    counts.troubles[optional.TROUBLES.index(family.name)] = found.get((), 0)
+            for timed_family, cells in timed.items():
+                self.timed[timed_family].add((envelope.node,), cells)
+                counts.times[optional.TIMES.index(timed_family.name)] = cells
             self.opt_in.add(batch, read)
         return read, counts
 

@@ -152,6 +152,10 @@ _TIMES: Final = (
     TimeFamily("dns_latency_seconds", "Time from a DNS query to its answer.", "dns_latency"),
 )
 
+#: Names of the families that tell of troubles of TCP, and of the histograms, in the order the live page has them.
+TROUBLES: Final = ("tcp_retransmits_total", "tcp_out_of_order_total", "tcp_zero_windows_total")
+TIMES: Final = tuple(family.name for family in _TIMES)
+
 
 def count_families(names: Iterable[str] = schema.BY_NAME) -> tuple[CountFamily, ...]:
     """Return the counters that a record with these columns has."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from services.exporter import words
+from services.exporter.optional import TIME_BUCKETS
 from streamgauge import text
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Windows the page can choose from, in minutes.
 WINDOWS: Final = (1, 15)
+#: Of times: the median, and what is slow.
+QUANTILES: Final = (0.5, 0.95)
 #: Rows of a table on the page, and nodes in the table of losses.
 _ROWS: Final = 12
 _NODES: Final = 100
@@ -41,7 +44,10 @@ def snapshot(recent: Recent, book: LedgerBook, health: Health, progress: Progres
         "time": now,
         "windows": {str(minutes): _window(recent.window(minutes, _ROWS)) for minutes in WINDOWS},
         "ledger": _ledger(book, health, now),
-        "hops": [hop._asdict() for hop in health.judge(now)],
+        "hops": [
+            {"name": each.hop, "state": each.state.value, "words": each.evidence, "remedy": each.remedy}
+            for each in health.judge(now)
+        ],
         "lag": max((lag for lag in list(progress.lag_by_node.values()) if lag < _REPLAYED), default=None),
     }
 
@@ -68,10 +74,27 @@ def _window(window: Window) -> dict[str, Any]:
         ],
         "domains": [domain._asdict() for domain in window.domains],
         "flags": _named(words.FLAGS, counts.flags),
+        "unanswered": int(counts.unanswered.sum()),
+        "troubles": counts.troubles.tolist(),
+        "times": [[_quantile(row[:-1].tolist(), part) for part in QUANTILES] for row in counts.times],
+        "silent": int(counts.silent.sum()),
         "queries": _named(words.QTYPES, counts.queries),
         "rcodes": _named(words.RCODES, counts.responses.sum(axis=0)),
         "statuses": _named(words.STATUSES, counts.status),
     }
+
+
+def _quantile(buckets: Sequence[int], part: float) -> float | None:
+    """Return the seconds below which this part lies, as Prometheus' histogram_quantile does; None of nothing."""
+    wanted = part * sum(buckets)
+    if not wanted:
+        return None
+    below, lower = 0, 0.0
+    for count, upper in zip(buckets, TIME_BUCKETS, strict=False):
+        if below + count >= wanted:
+            return lower + (upper - lower) * (wanted - below) / count
+        below, lower = below + count, upper
+    return lower
 
 
 def _protocols(counts: Counts) -> list[dict[str, Any]]:

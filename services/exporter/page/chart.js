@@ -16,6 +16,7 @@ const count = (value) => value < 100000 ? value.toLocaleString("en") : scaled(va
 const seconds = (value) => value < 10 && !Number.isInteger(value) ? `${value.toFixed(1)} s` : value < 120 ? `${value.toFixed(0)} s`
   : value < 7200 ? `${(value / 60).toFixed(0)} min` : value < 172800 ? `${(value / 3600).toFixed(0)} h`
   : `${(value / 86400).toFixed(0)} days`;
+const milliseconds = (value) => value < 1 ? `${(1000 * value).toFixed(value < 0.01 ? 2 : value < 0.1 ? 1 : 0)} ms` : seconds(value);
 const clock = (time) => new Date(time * 1000).toLocaleTimeString([], { hour12: false });
 
 /** The next round number, whose half is round as well. */

@@ -36,7 +36,7 @@ function table(where, columns, rows, empty) {
   box.replaceChildren(made);
 }
 
-const most = (rows, value) => Math.max(1, ...rows.map(value));
+const most = (rows, value) => Math.max(...rows.map(value), 1e-9);
 const shareOf = (value, whole) => whole ? value / whole : 0;
 
 function byBytes(where, first, rows, name, empty) {
@@ -55,24 +55,41 @@ function showTraffic(window) {
       name === "__unknown__" ? "no IP address" : name, shareOf(value, window.bytes),
       `${(100 * shareOf(value, window.bytes)).toFixed(1)} %`, bytes(value),
     ]), none);
-  showTcp(window.flags);
+  showTcp(window);
+  showTimes(window.times);
   showDns(window);
 }
 
-function showTcp(flags) {
-  const rows = [["Connection attempts (SYN)", flags.SYN], ["Accepted (SYN-ACK)", flags["SYN-ACK"]],
-    ["Closed (FIN)", flags.FIN], ["Reset (RST)", flags.RST], ["Congestion (ECE, CWR)", (flags.ECE ?? 0) + (flags.CWR ?? 0)]];
+function showTcp(window) {
+  const { flags, troubles: [again, unordered, full], unanswered } = window;
+  const rows = [["Connections asked for (SYN)", flags.SYN], ["Accepted (SYN-ACK)", flags["SYN-ACK"]],
+    ["Without an answer", unanswered, "bad"], ["Reset or refused (RST)", flags.RST], ["Closed (FIN)", flags.FIN],
+    ["Sent again", again, "bad"], ["Out of order", unordered], ["Receiver full (window of 0)", full],
+    ["Congestion (ECE, CWR)", (flags.ECE ?? 0) + (flags.CWR ?? 0)]];
   const top = most(rows, (row) => row[1] ?? 0);
-  table("tcp", ["Packets with", "Packets"], Object.keys(flags).length
-    ? rows.map(([name, value]) => [name, (value ?? 0) / top, count(value ?? 0)]) : [], "No TCP in this time.");
+  table("tcp", ["What happened", "Packets"], Object.keys(flags).length
+    ? rows.map(([name, value, state]) => [name, (value ?? 0) / top, { text: count(value ?? 0), state: value ? state : "" }])
+    : [], "No TCP in this time.");
+}
+
+const TIMES = ["TCP round trip", "TCP connection opened", "DNS answer"];
+
+function showTimes(times) {
+  const rows = times.map((quantiles, position) => [TIMES[position], ...quantiles]).filter((row) => row[1] !== null);
+  const top = most(rows, (row) => row[2]);
+  table("times", ["How long it took", "Half below", "95 % below"],
+    rows.map(([name, median, slow]) => [name, slow / top, milliseconds(median), milliseconds(slow)]),
+    "Nothing was measured in this time.");
 }
 
 function showDns(window) {
   const queries = Object.entries(window.queries).map(([name, value]) => [`query ${name}`, value]);
   const responses = Object.entries(window.rcodes).map(([name, value]) => [`response ${name}`, value]);
   const rows = [...queries.slice(0, 6), ...responses.slice(0, 6)].map(([name, value]) => [name.replace("__unknown__", "unknown"), value]);
+  if (window.silent) rows.push(["query without an answer", window.silent, "bad"]);
   const top = most(rows, (row) => row[1]);
-  table("dns", ["Messages", "Packets"], rows.map(([name, value]) => [name, value / top, count(value)]), "No DNS in this time.");
+  table("dns", ["Messages", "Packets"],
+    rows.map(([name, value, state]) => [name, value / top, { text: count(value), state }]), "No DNS in this time.");
   const domains = window.domains;
   const heaviest = most(domains, (row) => row.queries + row.failures);
   table("domains", ["Domain", "Queries", "Failed"], domains.map((row) => [
@@ -91,13 +108,22 @@ function showAccounts(ledger) {
     rows, "No ledger record yet: no collector reports.");
 }
 
-const SIGNS = { ok: "✓ ok", warn: "! look", bad: "✕ bad", unknown: "? unknown" };
+/* States in the words of doctor. */
+const SIGNS = { ok: "✓ ok", warning: "! warning", broken: "✕ broken", "not checked": "? not checked" };
+
+/** What mends it; words between backquotes are to be typed. */
+function remedy(text) {
+  const made = cell("p", "→ ", "remedy");
+  text.split("`").forEach((part, position) => made.append(position % 2 ? cell("code", part) : part));
+  return made;
+}
 
 function showHops(hops) {
   document.getElementById("hops").replaceChildren(...hops.map((hop) => {
     const item = document.createElement("li");
     item.dataset.state = hop.state;
     item.append(cell("b", hop.name), cell("span", SIGNS[hop.state]), cell("p", hop.words));
+    if (hop.remedy && hop.state !== "ok") item.append(remedy(hop.remedy));
     return item;
   }));
 }

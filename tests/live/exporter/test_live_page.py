@@ -14,6 +14,8 @@ from starlette.routing import Mount
 
 from services.exporter.live import load_document
 from streamgauge import ledger, subjects
+from streamgauge.cli.decode import Options, batches
+from streamgauge.demo import sample
 from streamgauge.http import HttpServer
 from streamgauge.lifecycle import Failure
 from streamgauge.metrics import Metrics
@@ -102,7 +104,7 @@ async def test_events_carry_history_then_points_and_snapshots(bus, run_exporter)
     assert snapshot["windows"]["15"]["pairs"][0]["source"] == "10.0.0.1"
     assert snapshot["windows"]["15"]["ports"] == [{"name": "9999/udp", "packets": 15, "bytes": 15 * 43}]
     assert snapshot["ledger"]["lost"] == 2
-    assert [hop["name"] for hop in snapshot["hops"]] == ["Capture", "NATS", "Backup", "Exporter", "Prometheus"]
+    assert [hop["name"] for hop in snapshot["hops"]] == ["capture", "NATS", "backup", "exporter", "Prometheus"]
 
 
 async def test_the_tail_shows_what_matches_and_counts_the_rest(bus, run_exporter):
@@ -138,6 +140,35 @@ async def test_the_exporter_stops_at_once_with_open_pages(run_exporter):
         start = time.monotonic()
     assert time.monotonic() - start < 3
     await asyncio.gather(*reading)
+
+
+async def test_every_part_of_the_page_has_data_on_the_traffic_of_the_demo(bus, run_exporter, tmp_path):
+    """Each table has rows, each figure a value, each hop its words and, unless it is well, what mends it."""
+    path = tmp_path / "sample.pcap"
+    sample.write(path, count=12_000)
+    async with run_exporter() as running:
+        record = ledger.LedgerRecord("node-a", "b", "eth0", time.time_ns(), "tick", kernel_received=12, decoded=12)
+        await bus.jetstream.publish(subjects.ledger("node-a"), record.encode())
+        rows = [batch for batch in batches(str(path), Options(unanswered=True)) if len(batch)]
+        for sequence, batch in enumerate(rows, 1):
+            await publish(bus.jetstream, small()[0], envelope_of(batch, sequence=sequence), batch)
+        async with Page() as page:
+            await page.open(running.url)
+
+            async def filled():
+                assert await page.value("document.querySelectorAll('.empty').length") == 0
+                assert await page.value("document.querySelectorAll('article table').length") == 9
+                tables = await page.value("[...document.querySelectorAll('td')].map((cell) => cell.textContent)")
+                assert {"Without an answer", "Sent again", "query without an answer", "DNS answer"} <= set(tables)
+                hops = await page.value("[...document.querySelectorAll('#hops li')].map((hop) => hop.innerText)")
+                assert hops[0].startswith("capture")
+                assert "docker compose ps" in hops[2]
+                assert await page.value("document.querySelectorAll('#hops code').length") > 0
+                return "NaN" not in await page.value("document.body.innerText")
+
+            await eventually(filled, within=20)
+            assert await page.value("document.querySelectorAll('.tiles .figure').length") == 4
+            assert page.complaints == []
 
 
 async def test_a_browser_shows_the_traffic_also_under_a_sub_path(bus, run_exporter):

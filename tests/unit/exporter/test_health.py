@@ -38,7 +38,7 @@ def _say(stand, book):
 
     def say(name, now=100.0):
         health.note_losses(now)
-        return next((hop.state, hop.words) for hop in health.judge(now) if hop.name == name)
+        return next((each.state, each.evidence) for each in health.judge(now) if each.hop.lower() == name.lower())
 
     say.health = health
     return say
@@ -51,20 +51,28 @@ def heard(book, at=100.0, **values):
 
 def test_capture_without_a_collector_says_how_to_start_one(say):
     """No ledger record is not known to be bad, and the words help."""
-    assert say("Capture") == ("unknown", "no collector reports; start one: python -m services.collector")
+    assert say("Capture") == ("not checked", "no collector reports")
 
 
 def test_capture_is_well_silent_or_losing(say, book):
     """A node that reports is well; silence, losses and imbalance are told apart, the worst first."""
     heard(book, kernel_received=5)
     assert say("Capture") == ("ok", "1 interface reporting, nothing lost")
-    assert say("Capture", 130.0)[0] == "warn"
+    assert say("Capture", 130.0)[0] == "warning"
     assert "a/eth0" in say("Capture", 130.0)[1]
     heard(book, 131.0, kernel_received=50, kernel_dropped=7)
-    assert say("Capture", 131.0) == ("bad", "7 packets lost in 15 minutes; see the losses by node")
+    assert say("Capture", 131.0) == ("broken", "7 packets lost in 15 minutes")
     heard(book, 132.0, kernel_received=50, decoded=5, published=3)
-    assert say("Capture", 132.0)[0] == "bad"
-    assert "audit" in say("Capture", 132.0)[1]
+    assert say("Capture", 132.0)[0] == "broken"
+    assert "does not add up" in say("Capture", 132.0)[1]
+
+
+def test_whatever_is_not_well_says_what_mends_it(say, stand, book):
+    """In the words of doctor; a hop that is well needs none."""
+    remedies = {each.hop: each.remedy for each in say.health.judge(100.0)}
+    assert remedies.pop("NATS") == remedies.pop("exporter") == ""
+    assert all(remedies.values())
+    assert remedies["capture"] == "start one: `python -m services.collector`"
 
 
 def test_losses_are_forgotten_after_fifteen_minutes(say, book):
@@ -72,7 +80,7 @@ def test_losses_are_forgotten_after_fifteen_minutes(say, book):
     heard(book, 100.0)
     say("Capture", 100.0)
     heard(book, 110.0, kernel_dropped=7)
-    assert say("Capture", 110.0)[0] == "bad"
+    assert say("Capture", 110.0)[0] == "broken"
     heard(book, 1200.0, kernel_dropped=7)
     assert say("Capture", 1200.0)[0] == "ok"
 
@@ -81,15 +89,15 @@ def test_nats_is_there_unseen_or_gone(say, stand):
     """A connection that is lost is bad; one that may not look is merely unknown."""
     assert say("NATS") == ("ok", "1,200 messages, 3 MiB, newest 0.4 s old")
     stand.stream = None
-    assert say("NATS")[0] == "unknown"
+    assert say("NATS")[0] == "not checked"
     stand.trouble = "not connected to NATS"
-    assert say("NATS") == ("bad", "not connected to NATS; is nats-server running?")
+    assert say("NATS") == ("broken", "not connected to NATS")
 
 
-@pytest.mark.parametrize(("age", "state"), [(30, "ok"), (200, "warn"), (700, "bad")])
+@pytest.mark.parametrize(("age", "state"), [(30, "ok"), (200, "warning"), (700, "broken")])
 def test_the_backup_is_judged_by_what_it_has_not_stored(say, stand, age, state):
     """The age of the oldest message that is not stored decides."""
-    assert say("Backup")[0] == "unknown"
+    assert say("Backup")[0] == "not checked"
     stand.consumers = (ConsumerState("backup-shard-00", 3, 1, age), ConsumerState("backup-shard-01", 0, 0, 0.0))
     assert say("Backup")[0] == state
     assert say("Backup")[1].startswith("4 messages not stored yet")
@@ -103,15 +111,15 @@ def test_the_exporter_says_when_it_lags_or_has_skipped(say, stand):
     stand.progress.stored = 10.0
     assert say("Exporter") == ("ok", "1 batch counted")
     stand.progress.pending = 5
-    assert say("Exporter") == ("warn", "90 s behind, 5 batches wait")
+    assert say("Exporter") == ("warning", "90 s behind, 5 batches wait")
     stand.progress.pending = 0
     stand.progress.skipped = 2
-    assert say("Exporter") == ("warn", "1 batch counted, 2 batches skipped so far")
+    assert say("Exporter") == ("warning", "1 batch counted, 2 batches skipped so far")
 
 
 def test_prometheus_is_known_by_its_visits(say):
     """Nobody has come, somebody came, somebody stopped coming."""
-    assert say("Prometheus")[0] == "unknown"
+    assert say("Prometheus")[0] == "not checked"
     say.health.scraped = 95.0
     assert say("Prometheus") == ("ok", "read /metrics 5.0 s ago")
-    assert say("Prometheus", 300.0)[0] == "warn"
+    assert say("Prometheus", 300.0)[0] == "warning"
