@@ -101,7 +101,7 @@ def _nulls(name: str, count: int) -> pa.Array:
     return _ready_nulls(name).slice(0, count)
 
 
-_DICTIONARIES: Final = {column.name: pa.array(column.words, pa.string()) for column in schema.COLUMNS if column.words}
+_DICTIONARIES: Final = {column.name: schema.arrow_words(column.words) for column in schema.COLUMNS if column.words}
 
 #: Elements that a gathered line is rounded up to, so that the next begins where Arrow likes it.
 _ALIGNMENT: Final = 64

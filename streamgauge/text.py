@@ -17,8 +17,8 @@ from streamgauge.schema import Kind
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 _MAPPED_BYTES: Final = np.frombuffer(_MAPPED, np.uint8)
 #: What a byte is in the text of an address.
-_DECIMAL: Final = pa.array([str(byte) for byte in range(256)], pa.string())
-_HEX: Final = pa.array([f"{byte:02x}" for byte in range(256)], pa.string())
+_DECIMAL: Final = schema.arrow_words([str(byte) for byte in range(256)])
+_HEX: Final = schema.arrow_words([f"{byte:02x}" for byte in range(256)])
 
 
 def address_text(packed: bytes) -> str:

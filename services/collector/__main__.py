@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import sys
 
-from services.collector.service import Collector, check
 from streamgauge import lifecycle, logs, settings
+
+#: Objects made before garbage is looked for: imports make many, and none of it.
+_COLLECT_AFTER = 50_000
 
 _DESCRIPTION = "Capture packets, decode them, publish summaries to NATS."
 _EPILOG = """settings are environment variables; `streamgauge config collector` lists them. Example:
@@ -15,6 +18,8 @@ _EPILOG = """settings are environment variables; `streamgauge config collector` 
 
 
 async def _run(arguments: argparse.Namespace) -> None:
+    from services.collector.service import Collector, check
+
     loaded = settings.load(settings.PROGRAMS["collector"])
     if arguments.dump:
         sys.stdout.writelines(f"{name}={value}\n" for name, value in loaded.dump().items())
@@ -41,6 +46,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="validate settings, source and NATS, and leave")
     parser.add_argument("--dump", action="store_true", help="print the effective settings, secrets masked, and leave")
     arguments = parser.parse_args()
+    gc.set_threshold(_COLLECT_AFTER)
     return lifecycle.main(lambda: _run(arguments))
 
 

@@ -11,6 +11,7 @@ decoding thread it was 23 ms, with everything on the event loop 26 ms.
 from __future__ import annotations
 
 import asyncio
+import gc
 import queue
 import threading
 import time
@@ -91,6 +92,7 @@ class Capture:
         for work in (self._source.open, decode.warm_up, flows.warm_up):
             await abandonable(work, name="warm up")
         await asyncio.to_thread(encode.warm_up)
+        gc.freeze()  # modules and kernels stay for ever: no search for garbage looks at them again
         self.running = True
         self._task = spawn(self._run(), name="capture", failure=self._failure)
 
