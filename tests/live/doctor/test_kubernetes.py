@@ -274,6 +274,21 @@ def test_everything_runs_and_then_one_part_does_not(plane: ControlPlane) -> None
     eventually_sync(failed, within=40)
 
 
+def test_job_of_the_troubleshooting_page(plane: ControlPlane) -> None:
+    """It is admitted, runs the doctor with the drill's keys, and keeps the drill's label for the policies."""
+    page = (rendering.ROOT / "docs" / "30-troubleshooting.md").read_text()
+    command = page.partition("$ kubectl create job doctor")[2].partition("\n$ ")[0]
+    subprocess.run(["bash", "-o", "pipefail", "-c", f"kubectl create job doctor{command}"], check=True)
+    (job,) = [each for each in plane.get("jobs", "-n", "streamgauge") if each["metadata"]["name"] == "doctor"]
+    template = job["spec"]["template"]
+
+    assert template["spec"]["containers"][0]["command"] == ["streamgauge", "doctor", "--all"]
+    assert template["metadata"]["labels"]["app.kubernetes.io/name"] == "drill"
+    assert any(
+        each.get("secret", {}).get("secretName", "").startswith("operator-") for each in template["spec"]["volumes"]
+    )
+
+
 def _set_node_address(plane: ControlPlane, address: str) -> None:
     status = {"status": {"addresses": [{"type": "InternalIP", "address": address}]}}
     plane.kubectl("patch", "node", "node-1", "--subresource=status", "--type=merge", "-p", json.dumps(status))
