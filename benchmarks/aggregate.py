@@ -6,6 +6,7 @@ python -m benchmarks.aggregate --packets 500000
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import statistics
 import tempfile
 import time
@@ -16,11 +17,15 @@ import numpy as np
 from benchmarks.trace import write_trace
 from services.exporter import columns, networks
 from services.exporter.aggregate import Aggregator
+from services.exporter.observation import Collectors
 from services.exporter.recent import Recent
 from services.exporter.service import warm_up
-from streamgauge import encode
+from services.exporter.workloads import Workloads
+from streamgauge import encode, text
 from streamgauge.decode import Decoder
 from streamgauge.decode.capture_file import open_capture
+from streamgauge.identity.events import Binding
+from streamgauge.identity.table import IdentityTable
 from streamgauge.rows import Rows
 from streamgauge.subjects import Envelope
 
@@ -63,6 +68,32 @@ def rate(work, batches, rounds: int) -> float:
     return rows / statistics.median(times)
 
 
+def identities(batches) -> IdentityTable:
+    """Return a table in which each address of the inside networks is a pod, ten pods a workload."""
+    inside = [ipaddress.ip_network(network) for network in INSIDE.split(",")]
+    packed = set()
+    for _, batch in batches:
+        for side in ("src_ip", "dst_ip"):
+            packed |= set(batch.column(side).drop_null().unique().to_pylist())
+    addresses = [ipaddress.ip_address(text.address_text(each)) for each in sorted(packed)]
+    pods = [each for each in addresses if any(each in network for network in inside if network.version == each.version)]
+    return IdentityTable(
+        Binding(
+            str(ip),
+            "pod",
+            f"u{number}",
+            f"n{number % 20}",
+            f"p{number}",
+            f"w{number // 10}",
+            "Deployment",
+            "",
+            False,
+            0,
+        )
+        for number, ip in enumerate(pods)
+    )
+
+
 def main() -> None:
     """Print millions of rows per second by part."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -88,12 +119,36 @@ def main() -> None:
         for envelope, batch in batches:
             recent.see(envelope, batch, *aggregator.fold(envelope, batch))
 
+    table = identities(whole)
+    living = {(owner.namespace, owner.workload, owner.workload_kind) for owner in table.owners}
+
+    def fold_with_workloads(batches, *, show: bool) -> None:
+        aggregator, recent = Aggregator(networks.parse(INSIDE), 20_000), Recent()
+        workloads = Workloads(networks.parse(INSIDE), 20_000, Collectors(), aggregator.conversations)
+        workloads.use(table, living)
+        for envelope, batch in batches:
+            counted = aggregator.fold(envelope, batch)
+            workloads.see(envelope, batch, *counted)
+            if show:
+                recent.see(envelope, batch, *counted)
+        workloads.flush()
+
+    def workloads_alone(batches) -> None:
+        workloads = Workloads(networks.parse(INSIDE), 20_000, Collectors())
+        workloads.use(table, living)
+        for envelope, batch in batches:
+            workloads.see(envelope, batch, columns.read(batch), None)
+        workloads.flush()
+
     warm_up()
     for name, work, batches in (
         ("columns as arrays", read_columns, whole),
         ("labels, flags, DNS, sizes; batches of 8,192", fold, whole),
         ("the same, batches split by class", fold, split),
-        ("and talkers, ports, domains; split by class", fold_and_show, split),
+        ("columns, and pairs of workloads alone", workloads_alone, whole),
+        ("labels and pairs of workloads", lambda batches: fold_with_workloads(batches, show=False), whole),
+        ("labels, talkers, ports, domains; split by class", fold_and_show, split),
+        ("all families; split by class", lambda batches: fold_with_workloads(batches, show=True), split),
     ):
         print(f"{name:50}{rate(work, batches, arguments.rounds) / 1e6:8.1f} M rows/s ({len(batches)} batches)")
 

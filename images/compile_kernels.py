@@ -7,7 +7,7 @@ import struct
 import numpy as np
 
 from services.collector.sources import ring_kernels
-from services.exporter import networks
+from services.exporter import networks, workloads
 from services.exporter.aggregate import Aggregator
 from streamgauge import encode, flows, subjects
 from streamgauge.decode import Decoder, new_index, warm_up
@@ -39,7 +39,8 @@ def main() -> None:
     assert batch.column("dns_name")[0].as_py() == "example.org"
     aggregator = Aggregator(networks.parse(ExporterSettings().inside), 100)
     envelope = subjects.Envelope("image", "boot", 1, "none", "interface", 1, 1, len(packet), 0, 0)
-    aggregator.fold(envelope, batch)
+    read, _ = aggregator.fold(envelope, batch)
+    workloads.warm_up(read, batch, envelope)
     block = np.zeros(4096, np.uint8)
     assert ring_kernels.index_block(block.view(np.uint32), block.view(np.uint16), 0, index) < 0
     ring_kernels.release_block(block.view(np.uint32), 0)

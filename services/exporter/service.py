@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from services.exporter import networks
+from services.exporter import networks, workloads
 from services.exporter.aggregate import Aggregator
 from services.exporter.consumer import Consumer
 from services.exporter.door import DoorWatch
@@ -55,7 +55,7 @@ def warm_up() -> None:
     opt_in = OptIn(100, talkers=True, domains=True)
     counted = Aggregator(networks.parse(""), 100, opt_in=opt_in).fold(envelope, batch)
     Recent().see(envelope, batch, *counted)
-    Workloads(networks.parse(""), 100, Collectors()).see(envelope, batch, *counted)
+    workloads.warm_up(counted[0], batch, envelope)
 
 
 class Exporter:
