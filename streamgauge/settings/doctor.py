@@ -28,3 +28,10 @@ class DoctorSettings(Section):
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError(f"{value!r} is no URL such as http://host:9103")
         return None if value is None else value.rstrip("/")
+
+    @field_validator("door_ca")
+    @classmethod
+    def _is_there(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError("no such file; `make secrets` makes secrets/authority/ca.crt")
+        return value
