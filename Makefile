@@ -119,6 +119,10 @@ bench-metrics: setup ## aggregation, and a page of 50,000 series beside two othe
 	@$(BIN)/python -m benchmarks.aggregate $(ARGS)
 	@$(BIN)/python -m benchmarks.render $(ARGS)
 
+.PHONY: bench-query
+bench-query: kernels ## the named queries over 50 million stored rows, beside tshark (850 MB in /tmp; ARGS="--s3")
+	@$(BIN)/python -m benchmarks.query $(ARGS)
+
 # Faults at random against real services and servers: docs/15-operations.md.
 FAULTS ?= 200
 
@@ -189,6 +193,10 @@ lock-images: ## resolve the versions in the images anew, within requirements.loc
 	@printf 'hatchling\nsetuptools\n' | $(BIN)/uv pip compile $(LOCK_IMAGES) - -o requirements-build.lock
 LOCK_IMAGES := --quiet --universal --python-version 3.13 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --constraint requirements.lock
+
+.PHONY: test-examples
+test-examples: setup ## the examples in TypeScript, Go and shell (needs npm, Go, jq; downloads what they need)
+	@$(BIN)/python -m pytest tests/examples/languages.py $(ARGS)
 
 .PHONY: test-docker
 test-docker: setup ## the tests that need a Docker engine, or programs that no package has (minio, mc)
