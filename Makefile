@@ -10,6 +10,7 @@ help: ## show this list
 
 $(STAMP)/setup: pyproject.toml requirements.lock
 	@mkdir -p $(STAMP)
+	@echo "installing what is locked into .venv: a minute or two the first time"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -20,7 +21,7 @@ setup: $(STAMP)/setup ## make .venv with everything locked, and .venv/bin/stream
 
 # The first call of a kernel compiles it, for half a minute of processor time; later ones read it from the disk.
 $(STAMP)/kernels: $(STAMP)/setup $(wildcard streamgauge/*/*.py services/*/*_kernels.py services/*/*/*_kernels.py)
-	@echo "compiling the kernels for this machine"
+	@echo "compiling the kernels for this machine: about a minute, once"
 	@PYTHONPATH=. $(BIN)/python images/compile_kernels.py
 	@touch $@
 
