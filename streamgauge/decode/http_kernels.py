@@ -81,10 +81,11 @@ def target_end(data, at, stop):
     A target with spaces is wrong but happens; without a version it is a request of HTTP/0.9 (RFC 1945, 4.1), if it is
     a path.
     """
-    last = stop
-    for position in range(at, stop):
-        if load8(data, position) == SPACE:
-            last = position
+    last = stop - 1
+    while last >= at and load8(data, last) != SPACE:
+        last -= 1
+    if last < at:
+        last = stop
     if is_version(data, last + 1, stop):
         return last
     if at < stop and load8(data, at) == SLASH and last == stop:
