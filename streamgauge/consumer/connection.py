@@ -70,12 +70,19 @@ def _without_login(url: str) -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
-async def connect(login: Login, *, disconnected: Callable[[], None], closed: Callable[[str], None]) -> Client:
+async def connect(
+    login: Login,
+    *,
+    disconnected: Callable[[], None],
+    refused: Callable[[str], None],
+    closed: Callable[[str], None],
+) -> Client:
     """Connect; later losses are repaired in the background, for ever.
 
     Args:
         login: Where and who.
         disconnected: Called whenever the connection is lost.
+        refused: Called with the server's words when this user may not do something; the connection stays.
         closed: Called with the reason when it is lost for good: the server no longer takes the login.
 
     Raises:
@@ -91,6 +98,8 @@ async def connect(login: Login, *, disconnected: Callable[[], None], closed: Cal
     async def on_error(error: Exception) -> None:
         nonlocal said
         said = str(error).removeprefix("nats: ").strip("'") or type(error).__name__
+        if "permissions violation" in said.lower():
+            refused(said)
 
     async def on_disconnect() -> None:
         disconnected()

@@ -70,7 +70,7 @@ class Subscription:
         self._client: Client | None = None
         self._source: Source | None = None
         self._tracker = Tracker()
-        self._lost = ""
+        self._lost = self._refused = ""
         self._begun = False
         #: All gaps so far, in the order they were told; past ``1000`` the oldest go.
         self.missed: list[Gap] = []
@@ -104,10 +104,15 @@ class Subscription:
         if self._begun:
             raise ConfigurationError("a subscription is iterated over once: call subscribe again")
         self._begun = True
-        self._client = await connect(self._login, disconnected=self._disconnected, closed=self._closed)
+        self._client = await connect(
+            self._login, disconnected=self._disconnected, refused=self._refuse, closed=self._closed
+        )
         self._source = self._make(self._client)
         try:
             await self._source.start()
+        except BusError as error:
+            await self.close()
+            raise BusError(f"{error} ({self._refused})" if self._refused else str(error)) from error
         except BaseException:
             await self.close()
             raise
@@ -145,6 +150,8 @@ class Subscription:
                 except EndOfStreamError:
                     return
                 if message is None:
+                    if self._refused and self._live:
+                        raise BusError(f"NATS at {self._login.shown} refuses {self._subject}: {self._refused}")
                     if self._lost:
                         raise BusError(f"NATS at {self._login.shown} closed the connection: {self._lost}")
                     continue
@@ -210,6 +217,9 @@ class Subscription:
     def _disconnected(self) -> None:
         if self._source is not None:
             self._source.disconnected()
+
+    def _refuse(self, words: str) -> None:
+        self._refused = words
 
     def _closed(self, reason: str) -> None:
         self._lost = reason or "no reason given"

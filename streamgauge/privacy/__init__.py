@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamgauge.errors import ConfigurationError
+from streamgauge.logs import get
 from streamgauge.privacy.addresses import Addresses
 from streamgauge.privacy.crypto_pan import CryptoPan
 from streamgauge.privacy.policy import Policy, Treatment
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from streamgauge.rows import Rows
     from streamgauge.settings import CollectorSettings, PrivacySettings
 
-_Positions = npt.NDArray[np.int64]
+_log = get("privacy")
+
 _Treatments = npt.NDArray[np.uint8]
 
 #: Columns with an address, and the bit that says whether a row has one.
@@ -153,5 +155,12 @@ def make(settings: PrivacySettings, collector: CollectorSettings) -> Privacy | N
         )
     if settings.key is None and policy.needs_key:
         raise ConfigurationError("STREAMGAUGE_PRIVACY_KEY is not set, and pseudonyms and hashes are asked for")
+    _log.info(
+        "what is hidden before anything leaves the node",
+        addresses=settings.addresses,
+        names=settings.names,
+        paths=settings.paths,
+        rules=str(settings.policy or "none"),
+    )
     key = None if settings.key is None else bytes.fromhex(settings.key.get_secret_value())
     return Privacy(policy, key, community_id=collector.community_id)

@@ -22,6 +22,11 @@ def login(stand: Stand) -> dict[str, Any]:
     return {"user": "consumer", "password": (keys / "nats-password").read_text(), "tls": keys / "ca.crt", "timeout": 2}
 
 
+async def read(subscription: streamgauge.Subscription) -> None:
+    async for _ in subscription:
+        pass
+
+
 async def test_live_and_replay_need_no_further_right(stand: Stand) -> None:
     """What is published now, and what the stream holds."""
     bus = Bus(stand.settings("collector"), "collector")
@@ -43,10 +48,21 @@ async def test_live_and_replay_need_no_further_right(stand: Stand) -> None:
 
 async def test_a_durable_reader_needs_a_user_of_its_own(stand: Stand) -> None:
     """The error says which rights are missing."""
-    words = r"consumer mine cannot be looked up or made: .*this user needs \$JS\.API\.CONSUMER\.INFO and CREATE"
+    words = (
+        r"consumer mine cannot be looked up or made: .*this user needs \$JS\.API\.CONSUMER\.INFO and CREATE"
+        r".*\(permissions violation for publish to"
+    )
     with pytest.raises(streamgauge.BusError, match=words):
         async with streamgauge.subscribe(stand.server.url, durable="mine", **login(stand)):
             pass
+
+
+async def test_a_user_who_may_not_listen_is_told(stand: Stand) -> None:
+    """Instead of waiting for ever."""
+    collector = {**login(stand), "user": "collector", "inbox_prefix": "_INBOX_collector"}
+    collector["password"] = (stand.keys / "collector" / "nats-password").read_text()
+    with pytest.raises(streamgauge.BusError, match=r"refuses traffic.v1.\*.dns: permissions violation"):
+        await asyncio.wait_for(read(streamgauge.subscribe(stand.server.url, "traffic.v1.*.dns", **collector)), 20)
 
 
 async def test_a_wrong_password_is_told(stand: Stand) -> None:
