@@ -100,8 +100,10 @@ scan-tls: setup ## scan the door's TLS with sslyze, in an environment of its own
 	@$(BIN)/python -m tests.deploy.nginx.scan_tls
 
 .PHONY: bench
-bench: setup ## packets/s beside tshark, softflowd, tcpdump, dpkt and scapy, in one run
+bench: setup ## packets/s beside tshark, softflowd, gopacket, dpkt and others, in one run (CAPTURE=file.pcap: looped, too)
 	@$(BIN)/python -m benchmarks.decode $(ARGS)
+	@test -z "$(CAPTURE)" || $(BIN)/python -m benchmarks.decode --capture "$(CAPTURE)" $(ARGS)
+	@test -z "$(CAPTURE)" || $(BIN)/python -m benchmarks.decode --capture "$(CAPTURE)" --unique $(ARGS)
 
 .PHONY: bench-live
 bench-live: setup ## live capture between two namespaces beside tcpdump, softflowd and argus (root)

@@ -78,6 +78,7 @@ class Query:
             ConfigurationError: ``inside`` holds no networks.
 
         """
+        functions = portable.functions("duckdb", addresses.in_duckdb(inside))
         self._objects = Counted(place)
         self._window = window or Window()
         self._looked = looked
@@ -96,7 +97,6 @@ class Query:
         }
         if memory is not None:
             settings["memory_limit"] = memory
-        functions = portable.functions("duckdb", addresses.in_duckdb(inside))
         with problems.told():
             self._database = duckdb.connect(config=settings)
             self._database.execute("SET TimeZone = 'UTC'")

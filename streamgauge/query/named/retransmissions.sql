@@ -49,5 +49,5 @@ SELECT
   round(CAST(retransmitted AS DOUBLE) / packets, 4) AS share
 FROM ranked
 WHERE place = 1 AND packets >= $packets AND retransmitted > 0
-ORDER BY retransmitted DESC, source_ip, destination_ip
+ORDER BY retransmitted DESC, source_ip, destination_ip, source, destination
 LIMIT $limit

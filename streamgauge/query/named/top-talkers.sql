@@ -46,5 +46,5 @@ SELECT
   moment(last_ns) AS last_seen
 FROM ranked
 WHERE place = 1
-ORDER BY bytes DESC, source_ip, destination_ip
+ORDER BY bytes DESC, source_ip, destination_ip, source, destination
 LIMIT $limit

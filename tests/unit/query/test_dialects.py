@@ -1,4 +1,4 @@
-"""What is printed for Spark and Trino, as far as it can be checked without them; Spark itself: tests/spark."""
+"""What is printed for Spark and Trino, as far as it can be checked without them; Spark itself: examples/spark."""
 
 from __future__ import annotations
 

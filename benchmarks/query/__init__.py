@@ -1,0 +1,1 @@
+"""Named queries over tens of millions of stored rows, beside tshark."""
