@@ -49,7 +49,8 @@ def examine(*, context: str | None, namespace: str, everything: bool = False) ->
         return found
     found.findings.append(ok(CLUSTER, _described(ours, capture, nodes)))
     for hop, look in _Cluster(kubectl, ours, capture, nodes).hops():
-        if not everything and found.first_broken is not None:
+        # Behind a consumer that is stuck, the storage may be why.
+        if not everything and found.first_broken is not None and not found.findings[-1].look_on:
             found.findings.append(unchecked(hop, _BEHIND))
         else:
             found.findings.append(look())
