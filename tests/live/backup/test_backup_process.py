@@ -31,7 +31,7 @@ pytestmark = pytest.mark.live
 def test_what_is_wrong_is_said_in_one_line(spawn_backup, settings, status, words):
     """A wrong key, an absent server, a missing bucket or stream: one line that names the setting, no traceback."""
     process = spawn_backup(**settings)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=90)
     said = [line for line in errors.splitlines() if not line.startswith("{")]
 
     assert status == process.returncode, errors
@@ -41,7 +41,7 @@ def test_what_is_wrong_is_said_in_one_line(spawn_backup, settings, status, words
 
 def test_dump(spawn_backup):
     """``--dump`` needs no server, and masks secrets."""
-    shown, _ = spawn_backup("--dump").communicate(timeout=20)
+    shown, _ = spawn_backup("--dump").communicate(timeout=90)
 
     assert "STREAMGAUGE_S3_SECRET_KEY=********" in shown.splitlines()
 
@@ -51,7 +51,7 @@ def test_check_tries_both_ends(spawn_backup, bucket, times):
     """``--check`` finds the stream and writes to the bucket, as often as one likes, and says so in one line."""
     for _ in range(times):
         checked = spawn_backup("--check", STREAMGAUGE_BACKUP_SHARDS="2,5")
-        said, errors = checked.communicate(timeout=20)
+        said, errors = checked.communicate(timeout=90)
 
         assert checked.returncode == 0, errors
     assert said.splitlines() == [
@@ -71,7 +71,7 @@ def test_check_tries_both_ends(spawn_backup, bucket, times):
 def test_check_says_what_is_wrong(spawn_backup, settings, status, words):
     """An end that does not answer, or settings that do not fit the stream: one line, no traceback."""
     checked = spawn_backup("--check", **settings)
-    _, errors = checked.communicate(timeout=30)
+    _, errors = checked.communicate(timeout=90)
     said = [line for line in errors.splitlines() if line.startswith("streamgauge: ")]
 
     assert (checked.returncode, len(said)) == (status, 1), errors
@@ -95,10 +95,10 @@ async def test_sigterm_stores_what_is_in_hand(spawn_backup, nats_settings, s3_se
     async def started():
         return "backup-shard-03" in {info.name for info in await bus.jetstream.consumers_info("TRAFFIC")}
 
-    await eventually(started)
-    await eventually(in_hand)
+    await eventually(started, within=60)
+    await eventually(in_hand, within=60)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=90)
     info = await bus.jetstream.consumer_info("TRAFFIC", "backup-shard-03")
 
     assert process.returncode == 0, errors
