@@ -22,6 +22,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
@@ -143,19 +145,38 @@ def gopacket(folder):
     return program if built.returncode == 0 else None
 
 
-def loop(capture, path, packets):
-    """Repeat a classic pcap file until it holds so many packets; return how many it has."""
-    content = Path(capture).read_bytes()
-    at, count = 24, 0
-    order = {b"\xd4\xc3\xb2\xa1": "little", b"\xa1\xb2\xc3\xd4": "big"}[content[:4]]
+def loop(capture, path, packets, *, unique=False):
+    """Repeat a classic pcap file until it holds so many packets; return how many it has.
+
+    Unchanged, it is the same few flows again and again. ``unique`` gives each round addresses and times of its own, as
+    tcpreplay's --unique-ip does, so that the flows grow as they do on a wire (IPv4 in untagged Ethernet).
+    """
+    content = np.fromfile(capture, np.uint8)
+    little = bytes(content[:4]) in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1")
+    kind = np.dtype("<u4" if little else ">u4")
+    at, records = 24, []
     while at + 16 <= len(content):
-        at += 16 + int.from_bytes(content[at + 8 : at + 12], order)
-        count += at <= len(content)
-    times = -(-packets // count)
+        records.append(at)
+        at += 16 + int(content[at + 8 : at + 12].view(kind)[0])
+    records = np.array(records[: len(records) - (at > len(content))])
+    content = content[: records[-1] + 16 + int(content[records[-1] + 8 :][:4].view(kind)[0])]
+    seconds = records[:, None] + np.arange(4)
+    times = content[seconds].view(kind)[:, 0]
+    frames = records[records + 50 <= len(content)] + 16
+    ipv4 = frames[(content[frames + 12] == 8) & (content[frames + 13] == 0)]
+    rounds = -(-packets // len(records))
     with Path(path).open("wb") as file:
-        file.write(content[:24])
-        file.writelines(content[24:] for _ in range(times))
-    return count * times
+        file.write(content[:24].tobytes())
+        for number in range(rounds):
+            again = content.copy()
+            if unique:
+                for address in (26, 30):
+                    again[ipv4 + address + 1] ^= number >> 8 & 0xFF
+                    again[ipv4 + address + 2] ^= number & 0xFF
+                later = times + number * (int(np.ptp(times)) + 1)
+                again[seconds] = later.astype(kind).view(np.uint8).reshape(-1, 4)
+            file.write(again[24:].tobytes())
+    return len(records) * rounds
 
 
 def run(name, command, packets, core):
@@ -182,13 +203,14 @@ def main():
     parser.add_argument("--only", nargs="*", help="names of contestants; default: all")
     parser.add_argument("--json", type=Path, help="also write the medians here")
     parser.add_argument("--capture", type=Path, help="loop this pcap file instead of making a trace")
+    parser.add_argument("--unique", action="store_true", help="each round of the capture has flows of its own")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         traces = {}
         for count in arguments.packets:
             path = str(Path(folder, f"{count}.pcap"))
             if arguments.capture:
-                traces[loop(arguments.capture, path, count)] = path
+                traces[loop(arguments.capture, path, count, unique=arguments.unique)] = path
             else:
                 subprocess.run([sys.executable, HERE / "trace.py", path, "--packets", str(count)], check=True)
                 traces[count] = path
