@@ -69,7 +69,7 @@ def rate(work, batches, rounds: int) -> float:
 
 
 def identities(batches) -> IdentityTable:
-    """Return a table in which each address of the inside networks is a pod, ten pods a workload."""
+    """Return a table in which each address of the inside networks is a pod, a hundred pods a workload."""
     inside = [ipaddress.ip_network(network) for network in INSIDE.split(",")]
     packed = set()
     for _, batch in batches:
@@ -82,9 +82,9 @@ def identities(batches) -> IdentityTable:
             str(ip),
             "pod",
             f"u{number}",
-            f"n{number % 20}",
+            f"n{number // 100 % 20}",
             f"p{number}",
-            f"w{number // 10}",
+            f"w{number // 100}",
             "Deployment",
             "",
             False,
@@ -122,10 +122,12 @@ def main() -> None:
     table = identities(whole)
     living = {(owner.namespace, owner.workload, owner.workload_kind) for owner in table.owners}
 
+    # A table is handed over once for many batches.
+    workloads = Workloads(networks.parse(INSIDE), 20_000, Collectors())
+    workloads.use(table, living)
+
     def fold_with_workloads(batches, *, show: bool) -> None:
         aggregator, recent = Aggregator(networks.parse(INSIDE), 20_000), Recent()
-        workloads = Workloads(networks.parse(INSIDE), 20_000, Collectors(), aggregator.conversations)
-        workloads.use(table, living)
         for envelope, batch in batches:
             counted = aggregator.fold(envelope, batch)
             workloads.see(envelope, batch, *counted)
@@ -134,8 +136,6 @@ def main() -> None:
         workloads.flush()
 
     def workloads_alone(batches) -> None:
-        workloads = Workloads(networks.parse(INSIDE), 20_000, Collectors())
-        workloads.use(table, living)
         for envelope, batch in batches:
             workloads.see(envelope, batch, columns.read(batch), None)
         workloads.flush()

@@ -9,7 +9,8 @@ as are captured. In the families by workload it counts
    known and has one; else wherever it is seen;
 3. at **one interface** of that node, for each pair of addresses: that of the pod (``veth…``, ``cali…``) before one to
    the outside (``eth0``) before bridges and tunnels, otherwise the first that saw the pair. It changes when a better
-   one sees the pair, or when the pair was not seen there for ten seconds.
+   one sees the pair, or when the pair was not seen there for ten seconds. While a node shows a single interface, that
+   one counts all; what another one saw up to that time is not counted again.
 
 What does not count is counted by reason in ``streamgauge_workload_uncounted_packets_total``, so that both together are
 all packets. Limits: an interface named ``any`` stands for all of a node and cannot be told apart; a packet whose
@@ -57,6 +58,10 @@ class Here(NamedTuple):
     node: int
     interface: int
     rank: int
+    #: Whether the node has shown no other interface so far: then nothing has to be elected.
+    alone: bool
+    #: ns UTC up to which the first interface of the node was alone: it has counted all there was.
+    alone_until: int
     idle: int
 
 
@@ -94,15 +99,21 @@ class Observation:
             seed=np.array([secrets.randbits(64)], np.uint64),
         )
         self._interfaces: dict[str, int] = {}
+        #: By node: its first interface, whether it is the only one, and the last packet it counted alone.
+        self._first: dict[int, tuple[int, bool, int]] = {}
 
-    def here(self, node: int, interface: str) -> Here:
-        """Return where a batch was seen, in numbers."""
+    def here(self, node: int, interface: str, last: int) -> Here:
+        """Return where a batch was seen, in numbers; ``last`` is its last packet's time, ns UTC."""
         number = self._interfaces.get(interface)
         if number is None:
             if len(self._interfaces) >= CAPACITY:
                 self._forget_all()
             number = self._interfaces[interface] = len(self._interfaces)
-        return Here(node, number, rank(interface), IDLE)
+        first, alone, until = self._first.get(node, (number, True, 0))
+        alone = alone and first == number
+        until = max(until, last) if alone else until
+        self._first[node] = (first, alone, until)
+        return Here(node, number, rank(interface), alone, 0 if first == number else until, IDLE)
 
     @property
     def is_full(self) -> bool:
@@ -121,6 +132,7 @@ class Observation:
 
     def _forget_all(self) -> None:
         self._interfaces.clear()
+        self._first.clear()
         self.elections.state[0] = 0
         self.elections.places[:] = 0
 

@@ -154,11 +154,15 @@ def count_rows(columns, marks, who, here, elections, pairs, left, first):
         else:
             if pairs.state[0] + 2 > len(pairs.keys):
                 return row
-            elected = _is_elected(columns, row, here, elections)
-            if elected == 2:
-                return row
-            if elected == 0:
-                reason = _OTHER_INTERFACE
+            if not here.alone:
+                if columns.time[row] <= here.alone_until:
+                    elected = 0
+                else:
+                    elected = _is_elected(columns, row, here, elections)
+                if elected == 2:
+                    return row
+                if elected == 0:
+                    reason = _OTHER_INTERFACE
         if reason >= 0:
             left[reason, 0] += packets
             left[reason, 1] += length

@@ -44,7 +44,7 @@ WORLD: Final = "__world__"
 _NOBODY: Final[tuple[Workload, ...]] = ((WORLD,) * 3, (words.UNKNOWN,) * 3)
 
 #: Pairs whose sums are gathered at a time.
-_CAPACITY: Final = 1 << 15
+_CAPACITY: Final = 1 << 17
 #: Columns of the sums: packets, bytes, events.
 _MEASURES: Final = 6
 _EVENTS: Final = ("retransmits", "resets", "dns_failures", "unanswered")
@@ -143,8 +143,6 @@ class Workloads:
         with self.lock:
             self.flush()
             self._table, self._living = table, living
-            self._nodes = {}
-            self._collecting = np.zeros(0, np.uint8)
             positions: dict[Workload, int] = {workload: position for position, workload in enumerate(_NOBODY)}
             labels, nodes = [], []
             for owner in table.owners:
@@ -162,7 +160,8 @@ class Workloads:
         """Add one batch."""
         marks = columns.frozen(columns.is_true(batch.column("retransmission")).view(np.uint8))
         with self.lock:
-            here = self._observation.here(self._node(envelope.node), envelope.interface)
+            last = int(read.time.max(initial=0))
+            here = self._observation.here(self._node(envelope.node), envelope.interface, last)
             who = self._who(envelope.node, read.source, read.destination, read.time)
             self._count_rows(read, marks, who, here)
             ends, times = self._conversations.unanswered() if self._conversations else (_NO_ENDS, _NO_TIMES)
@@ -229,11 +228,11 @@ class Workloads:
         if now - self._folded >= FOLD_INTERVAL:
             self._folded = now
             with self.lock:
-                self.flush()
                 self._fold()
         if now - self._rebalanced >= REBALANCE_INTERVAL:
             self._rebalanced = now
             with self.lock:
+                self.flush()
                 for table in self.tables:
                     table.rebalance()
 
@@ -271,5 +270,5 @@ def warm_up(read: Columns, batch: pa.RecordBatch, envelope: Envelope) -> None:
     workloads.see(envelope, batch, read, None)
     ends = columns.frozen(np.zeros((1, 2), np.uint64))
     who = workloads._who(envelope.node, ends, ends, np.zeros(1, np.int64))
-    count_unanswered(ends, ends, who, Observation().here(0, ""), workloads._pairs, 0)
+    count_unanswered(ends, ends, who, Observation().here(0, "", 0), workloads._pairs, 0)
     workloads.flush()

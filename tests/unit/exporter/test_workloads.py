@@ -68,7 +68,8 @@ def test_an_address_of_a_service_is_left_to_the_translated_copy():
     """Pod to service address on the pod's interface, pod to pod behind the translation: one packet, and its answer."""
     stand = Stand((*BINDINGS, pod("10.0.1.2", "db", "node-a")))
     stand.see([between("10.0.1.1", "10.96.0.1"), between("10.96.0.1", "10.0.1.1")], interface="veth1")
-    stand.see([between("10.0.1.1", "10.0.1.2"), between("10.0.1.2", "10.0.1.1")], interface="veth2")
+    translated = [between("10.0.1.1", "10.0.1.2", time=NOW + 1), between("10.0.1.2", "10.0.1.1", time=NOW + 1)]
+    stand.see(translated, interface="veth2")
 
     assert stand.totals() == {(web(), DB): 1, (DB, web()): 1}
     assert stand.left() == {"service_address": 2}
@@ -88,14 +89,28 @@ def test_a_packet_seen_on_several_interfaces_of_a_node_counts_once(order):
     stand.check_whole()
 
 
+def test_new_names_leave_the_choice_of_interfaces():
+    """A pod comes between the batches of two interfaces: the packets still count once."""
+    stand = Stand(())
+    for start, table in ((0, ()), (1, BINDINGS), (2, BINDINGS[:1])):
+        for interface in ("eth0", "veth1"):
+            stand.see([between("10.8.0.1", "8.8.8.8", time=NOW + start * SECOND)], interface=interface)
+            stand.workloads.use(IdentityTable(table), living(table))
+
+    assert stand.totals() == {(UNKNOWN, WORLD): 3}
+    assert stand.left() == {"other_interface": 3}
+
+
 def test_a_pair_that_moves_to_another_interface_is_followed():
     """No better one, but the old one has not seen the pair for ten seconds."""
     stand = Stand()
+    stand.see([between("10.0.1.1", "8.8.8.8", time=NOW - 2)], interface="eth1")
+    stand.see([between("10.0.1.1", "8.8.4.4", time=NOW - 1)], interface="eth0")
     stand.see([between("10.0.1.1", "10.0.2.1", time=NOW)], interface="eth0")
     stand.see([between("10.0.1.1", "10.0.2.1", time=NOW + IDLE - 1)], interface="eth1")
     stand.see([between("10.0.1.1", "10.0.2.1", time=NOW + IDLE)], interface="eth1")
 
-    assert stand.totals() == {(web(), DB): 2}
+    assert stand.totals() == {(web(), DB): 2, (web(), WORLD): 2}
     assert stand.left() == {"other_interface": 1}
 
 

@@ -40,6 +40,7 @@ def slow_twin(batches):
     """Count row by row with the rules as they are written down."""
     homes = {each.ip: each for each in BINDINGS}
     elected, counted, left = {}, Counter(), Counter()
+    alone = {}
     heard = {"node-a", "node-b"}
 
     def name(ip):
@@ -50,6 +51,10 @@ def slow_twin(batches):
 
     for node_name, interface, rows in batches:
         heard.add(node_name)
+        first, only, until = alone.get(node_name, (interface, True, 0))
+        only = only and first == interface
+        until = max([until, *(row["time"] for row in rows)]) if only else until
+        alone[node_name] = (first, only, until)
         for row in rows:
             ends = [homes.get(row[side]) for side in ("src_ip", "dst_ip")]
             homes_known = [each.node for each in ends if each is not None and each.node in heard]
@@ -58,6 +63,10 @@ def slow_twin(batches):
                 left["service_address"] += row["packets"]
             elif homes_known and homes_known[0] != node_name:
                 left["other_node"] += row["packets"]
+            elif not only and first != interface and row["time"] <= until:
+                left["other_interface"] += row["packets"]
+            elif only:
+                counted[name(row["src_ip"]), name(row["dst_ip"])] += row["packets"]
             else:
                 best = elected.get(pair)
                 if best is not None and best[0] != interface:
