@@ -59,13 +59,20 @@ test-spark: kernels ## the named queries in Spark give the answers of DuckDB (Ja
 		$$($(SPARK)/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth
 	@$(SPARK)/bin/python -m pytest examples/spark -W default --timeout 1200 $(ARGS)
 
+KERNEL_TESTS := tests/unit/decode tests/unit/flows tests/unit/test_encode.py tests/unit/collector/test_ring_kernels.py \
+	tests/unit/collector/test_coarsener.py tests/property
+
+.PHONY: test-plain
+test-plain: setup ## the tests of the kernels, with kernels as ordinary Python: breakpoints, tracebacks (half a minute)
+	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest $(KERNEL_TESTS) $(ARGS)
+
 # Long searches for packets that the decoder mistakes; SEARCH_SECONDS for the coverage-guided one.
 SEARCH_SECONDS ?= 120
 
 .PHONY: test-deep
 test-deep: setup ## search long: random and coverage-guided packets, a million damaged ones with bounds checked
 	@HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest tests/property --timeout 3600 $(ARGS)
-	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/unit/decode tests/property/test_decode.py
+	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest $(KERNEL_TESTS)
 	@$(BIN)/python -m tests.deep.damaged
 	@$(BIN)/python -m tests.deep.guided -verbosity=0 -max_total_time=$(SEARCH_SECONDS)
 
