@@ -2,7 +2,7 @@
 
 DuckDB's own httpfs extension has to be downloaded, which a closed network does not allow, and it would not use the
 client (certificate authority, time limits, error sentences) that all parts share. Scans are as quick through this:
-DuckDB asks for whole column chunks, so there are few calls (docs/decisions/0008-how-query-reads.md).
+DuckDB asks for whole column chunks, so there are few calls (docs/decisions/0010-how-query-reads.md).
 """
 
 from __future__ import annotations
