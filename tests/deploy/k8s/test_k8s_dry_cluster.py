@@ -237,7 +237,9 @@ def test_the_door_asks_for_the_login_and_leads_to_every_part(cluster: Cluster) -
     eventually_sync(targets, within=60)
 
 
-@pytest.mark.parametrize("workload", ["nats", "minio", "backup", "exporter", "prometheus", "nginx", "collector"])
+@pytest.mark.parametrize(
+    "workload", ["nats", "minio", "backup", "exporter", "prometheus", "alertmanager", "nginx", "collector"]
+)
 def test_a_rolling_restart_under_load_loses_nothing(cluster: Cluster, workload: str) -> None:
     with Traffic(cluster) as traffic:
         eventually_sync(lambda: traffic.sent > NODES * RATE, within=60)
