@@ -90,7 +90,7 @@ async def connect(
         ConfigurationError: an option is wrong.
 
     """
-    import nats
+    from nats.aio.client import Client
     from nats.errors import Error as NatsError
 
     said = ""
@@ -108,14 +108,15 @@ async def connect(
         closed(said)
 
     options = login.options()
+    client = Client()
     try:
         async with asyncio.timeout(login.timeout):
-            return await nats.connect(
+            await client.connect(
                 servers=[url.strip() for url in login.servers.split(",")],
                 name="streamgauge consumer",
                 connect_timeout=max(1, int(login.timeout)),
                 max_reconnect_attempts=-1,
-                reconnect_time_wait=0.5,
+                reconnect_time_wait=0.5,  # type: ignore[arg-type]
                 ping_interval=_PING_INTERVAL,
                 max_outstanding_pings=_PINGS_UNANSWERED,
                 inbox_prefix=login.inbox_prefix.encode(),
@@ -129,6 +130,11 @@ async def connect(
         raise BusError(
             f"cannot reach NATS at {login.shown}: {reason}; start the server or correct the URL and the login"
         ) from error
+    finally:
+        # Given up, or cancelled: it would go on trying.
+        if not client.is_connected:
+            await client.close()
+    return client
 
 
 async def close(client: Client) -> None:

@@ -7,7 +7,9 @@ after a restart, or to whoever else reads under the same name.
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
+import zlib
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -133,7 +135,8 @@ class DurableSource:
             )
         self._config = config
         self._ack_wait = config.ack_wait or self._ack_wait
-        state: dict[str, Any] = orjson.loads((config.metadata or {}).get(_STATE, "{}"))
+        noted = (config.metadata or {}).get(_STATE)
+        state: dict[str, Any] = orjson.loads(zlib.decompress(base64.b64decode(noted))) if noted else {}
         floor = info.ack_floor.stream_seq if info.ack_floor else 0
         deliveries = info.delivered.consumer_seq if info.delivered else 0
         # The server moves the floor over what it discards, so only above the first message does it say what was read.
@@ -241,7 +244,7 @@ class DurableSource:
         assert self._config is not None
         self._dirty, self._noted_at = False, time.monotonic()
         seen = {"stream": self._reader.position, "deliveries": self._deliveries, "nodes": self._tracker.state()}
-        state = orjson.dumps(seen).decode()
+        state = base64.b64encode(zlib.compress(orjson.dumps(seen))).decode()
         if len(state) > _LONGEST_STATE:
             return
         config = self._config.evolve(metadata={**(self._config.metadata or {}), _STATE: state})

@@ -234,7 +234,7 @@ class Tracker:
         return {
             node: {
                 boot: {name: [line.seen.last, line.total] for name, line in lines.items() if line.seen}
-                for boot, lines in list(boots.items())[-2:]
+                for boot, lines in list(boots.items())[-1:]
             }
             for node, boots in self._nodes.items()
         }

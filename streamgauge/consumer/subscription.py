@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import re
 import time
@@ -104,6 +105,8 @@ class Subscription:
         if self._begun:
             raise ConfigurationError("a subscription is iterated over once: call subscribe again")
         self._begun = True
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task is not None else 0
         self._client = await connect(
             self._login, disconnected=self._disconnected, refused=self._refuse, closed=self._closed
         )
@@ -116,6 +119,10 @@ class Subscription:
         except BaseException:
             await self.close()
             raise
+        if task is not None and task.cancelling() > cancelled:
+            # nats-py swallows a cancellation while it connects or subscribes.
+            await self.close()
+            raise asyncio.CancelledError
         return self
 
     async def __aexit__(self, *_error: object) -> None:

@@ -96,17 +96,17 @@ class Privacy:
         replaced: dict[bytes, int] = {}
         for column, bit in _NAMES:
             for position in np.flatnonzero(present & np.uint64(bit)).tolist():
-                self._replace(rows, column, position, self._name(rows, column, position, names[position]), replaced)
+                name = _text(rows, column, position)
+                treatment = self._of_name(name, Treatment(int(names[position])))
+                if treatment:
+                    self._replace(rows, column, position, self._texts.treated(name, treatment), replaced)
         for position in np.flatnonzero(present & np.uint64(Present.HTTP_REQUEST)).tolist():
             target = _text(rows, "http_path", position)
             treatment = Treatment(int(paths[position]))
             if not is_origin_form(target):
                 treatment = max(treatment, self._of_name(target, Treatment(names[position])), self._of_host())
-            self._replace(rows, "http_path", position, self._texts.treated(target, treatment), replaced)
-
-    def _name(self, rows: Rows, column: str, position: int, treatment: np.uint8) -> bytes:
-        name = _text(rows, column, position)
-        return self._texts.treated(name, self._of_name(name, Treatment(int(treatment))))
+            if treatment:
+                self._replace(rows, "http_path", position, self._texts.treated(target, treatment), replaced)
 
     def _of_name(self, name: bytes, treatment: Treatment) -> Treatment:
         """Return what becomes of a name: one that is an address is never kept where addresses are hidden."""
@@ -121,8 +121,6 @@ class Privacy:
     @staticmethod
     def _replace(rows: Rows, column: str, position: int, text: bytes, written: dict[bytes, int]) -> None:
         """Put a text in the place of another; each is written to the pool once."""
-        if text == _text(rows, column, position):
-            return
         at = written.get(text)
         if at is None:
             at = written[text] = rows.reserve_text(len(text))

@@ -145,6 +145,19 @@ async def test_leaving_the_loop_closes(nats_server: NatsServer, bus: Bus, node: 
         await anext(subscription.__aiter__())
 
 
+async def test_giving_up_at_any_moment_leaves_nothing_behind(nats_server: NatsServer, bus: Bus) -> None:
+    """While it connects, subscribes or waits: no connection stays, and the cancellation is not swallowed."""
+    for moment in range(12):
+        task = asyncio.ensure_future(anext(streamgauge.subscribe(nats_server.url).__aiter__()))
+        await asyncio.wait([task], timeout=moment / 1000)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 5)
+    others = [task for task in asyncio.all_tasks() if "nats" in repr(task.get_coro())]
+
+    assert len(others) <= 4, others
+
+
 async def test_a_task_that_is_cancelled_closes(nats_server: NatsServer, bus: Bus) -> None:
     """Waiting for a batch can be given up at any time."""
     subscription = streamgauge.subscribe(nats_server.url)

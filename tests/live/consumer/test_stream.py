@@ -135,6 +135,29 @@ async def test_durable_that_was_away_too_long_is_told_what_it_missed(
     assert batches[0].gaps == (Gap("node-a", node.boot, "dns", 4, 7, packets, Reason.DISCARDED),)
 
 
+async def test_durable_that_is_slow_is_told_what_was_discarded_meanwhile(
+    nats_server: NatsServer, bus: Bus, node: Publisher
+) -> None:
+    """What it holds already is still handed on; the rest of what went is a gap."""
+    await publish(node, 20)
+    seen: list[streamgauge.Batch] = []
+    subscription = streamgauge.subscribe(nats_server.url, DNS, durable="mine", since=dt.timedelta(hours=1))
+    async for batch in subscription:
+        seen.append(batch)
+        if batch.class_sequence == 3:
+            await bus.jetstream.purge_stream("TRAFFIC", seq=15)
+        if batch.class_sequence == 20:
+            break
+    await subscription.close()
+    (gap,) = subscription.missed
+
+    assert numbers(seen) == [*range(1, gap.first), *range(15, 21)]
+    assert (gap.last, gap.reason, gap.exact) == (14, Reason.DISCARDED, True)
+    await publish(node, 1)
+    again = await take(streamgauge.subscribe(nats_server.url, DNS, durable="mine"), 2)
+    assert (numbers(again), [batch.gaps for batch in again]) == ([20, 21], [(), ()])
+
+
 async def test_durable_is_told_of_a_boot_that_it_never_saw_the_end_of(
     nats_server: NatsServer, bus: Bus, node: Publisher
 ) -> None:
