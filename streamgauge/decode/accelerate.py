@@ -10,6 +10,7 @@ because the loads in ``load_kernels`` do not check. Two variants of them exist:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -68,7 +69,9 @@ def entry(function: Kernel) -> Kernel:
     """Compile a kernel that Python calls; the machine code, with all kernels it calls, is cached on disk."""
     compiled = numba.njit(**_OPTIONS)(function)
     if not PLAIN_LOADS:
-        compiled._cache = _WholePackageCache(function)  # type: ignore[no-untyped-call]
+        # Numba looks for a folder it may write to; where all is read-only, kernels are compiled anew at each start.
+        with contextlib.suppress(RuntimeError):
+            compiled._cache = _WholePackageCache(function)  # type: ignore[no-untyped-call]
     return compiled  # type: ignore[no-any-return]
 
 

@@ -38,3 +38,15 @@ def test_warm_up_compiles_everything():
     warm_up()
 
     assert [len(kernel.signatures) for kernel in (decode_packets, index_records, index_blocks)] == [1, 1, 1]
+
+
+@pytest.mark.skipif(accelerate.PLAIN_LOADS, reason="kernels are not cached in this mode")
+def test_without_a_place_for_the_cache_kernels_are_compiled_anew(monkeypatch):
+    """A file system that is all read-only costs time at the start, and nothing else."""
+
+    def nowhere(_function):
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr(accelerate, "_WholePackageCache", nowhere)
+
+    assert accelerate.entry(lambda number: number + 1)(1) == 2
