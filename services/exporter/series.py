@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from services.exporter.words import OTHER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from streamgauge.exposition import Key
 
@@ -56,6 +56,8 @@ class SeriesTable:
         self.overflows = 0
         #: Series that were folded because what they stood for is gone.
         self.removals = 0
+        #: Changes whenever a key's slot does.
+        self.moves = 0
         self._slots: dict[Key, int] = {}
         self._recent = [0]
         self._candidates: dict[Key, int] = {}
@@ -73,6 +75,17 @@ class SeriesTable:
     def has(self, key: Key) -> bool:
         """Return whether a key has a series of its own."""
         return key in self._slots
+
+    def slot_of(self, key: Key) -> int | None:
+        """Return the slot of a key's own series, for ``add_to``; valid until ``moves`` changes."""
+        return self._slots.get(key)
+
+    def add_to(self, slot: int, amounts: Sequence[int]) -> None:
+        """Add to the totals of a slot."""
+        values = self.values[slot]
+        for measure, amount in enumerate(amounts):
+            values[measure] += amount
+        self._recent[slot] += sum(amounts) if self._weight is None else amounts[self._weight]
 
     def add(self, key: Key, amounts: tuple[int, ...] | list[int]) -> None:
         """Add to a key's totals."""
@@ -138,6 +151,7 @@ class SeriesTable:
             other[measure] += amount
             self.folded[measure] += amount
         del self._slots[self.keys[slot]]
+        self.moves += 1
 
     def _replace(self, slot: int, key: Key, weight: int) -> None:
         self._to_other(slot)

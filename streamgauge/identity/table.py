@@ -59,11 +59,11 @@ class Arrays(NamedTuple):
     """What the kernels see: keys (an address or network) by hash, and the spans of each key in order of time."""
 
     places: npt.NDArray[np.int32]  # key + 1 by hash, 0 where free; a power of two
-    keys: npt.NDArray[np.uint64]  # [k, 2] as an address lies in memory
-    lengths_of: npt.NDArray[np.int64]  # [k] bits of the network; 128: an address
+    #: [k, 8] address as it lies in memory, bits of the network (128: an address), its first span and behind its last,
+    #: and of the latest span start, end and owner: all that most look-ups need, in one line of the cache.
+    keys: npt.NDArray[np.uint64]
     lengths: npt.NDArray[np.int64]  # [l] the lengths there are, longest first
     masks: npt.NDArray[np.uint64]  # [l, 2]
-    first: npt.NDArray[np.int64]  # [k + 1] first span of a key, and where the last one's end
     starts: npt.NDArray[np.int64]  # [s] ns UTC
     ends: npt.NDArray[np.int64]  # [s] ns UTC, not included
     owners: npt.NDArray[np.int32]  # [s]
@@ -180,18 +180,26 @@ def _arrays(spans: dict[tuple[bytes, int], list[_Span]]) -> Arrays:
     masks = b"".join(((1 << 128) - (1 << (128 - length))).to_bytes(16, "big") for length in lengths)
     every = [span for of_key in spans.values() for span in of_key]
     counts = np.fromiter(map(len, spans.values()), np.int64, len(spans))
+    ends = np.cumsum(counts)
+    starts = np.fromiter((span.start for span in every), np.int64, len(every))
+    stops = np.fromiter((span.end for span in every), np.int64, len(every))
+    owners = np.fromiter((span.owner for span in every), np.int32, len(every))
+    keys = np.empty((len(spans), 8), np.uint64)
+    keys[:, :2] = _words(b"".join(packed for packed, _ in spans))
+    keys[:, 2] = [length for _, length in spans]
+    keys[:, 3], keys[:, 4] = ends - counts, ends
+    for word, values in ((5, starts), (6, stops), (7, owners)):
+        keys[:, word] = values[ends - 1]
     # At most half of the places are taken, so that a search ends soon.
     places = np.zeros(1 << max(4, (2 * len(spans)).bit_length()), np.int32)
     return Arrays(
         places=places,
-        keys=_frozen(_words(b"".join(packed for packed, _ in spans))),
-        lengths_of=np.fromiter((length for _, length in spans), np.int64, len(spans)),
+        keys=_frozen(keys),
         lengths=np.array(lengths, np.int64),
         masks=_frozen(_words(masks)),
-        first=np.concatenate((np.zeros(1, np.int64), np.cumsum(counts))),
-        starts=np.fromiter((span.start for span in every), np.int64, len(every)),
-        ends=np.fromiter((span.end for span in every), np.int64, len(every)),
-        owners=np.fromiter((span.owner for span in every), np.int32, len(every)),
+        starts=starts,
+        ends=stops,
+        owners=owners,
         seed=np.array([secrets.randbits(64)], np.uint64),
     )
 
