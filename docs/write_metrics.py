@@ -57,6 +57,11 @@ timeout of a minute). Both count once a node, on however many interfaces the pac
 was merged into one row (overload) is no flow; after a skip, attempts that wait for an answer are dropped, not counted
 as unanswered.
 
+**Workloads.** The families `streamgauge_workload_…` count each packet once, wherever it is seen, under the names its
+addresses had at its time. `__world__` is outside, `__unknown__` inside and not known. What does not count is in
+`streamgauge_workload_uncounted_…` by reason: `no_address`, `service_address` (before translation), `other_node`,
+`other_interface`, `skipped`. The rules: [who an address is](16-identity.md).
+
 **port** is the lower of both ports, `ephemeral` where even that is above 32767. At most 2,000 series.
 
 **Only if you ask for it**, since traffic chooses the labels (at most 1,000 series each; the live page always shows
