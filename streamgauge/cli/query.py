@@ -1,5 +1,6 @@
 """``streamgauge query``: SQL over what was stored, or one of the questions people ask."""
 
+import os
 import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from streamgauge.query import Place
     from streamgauge.query.engine import Statistics
     from streamgauge.query.named import Named
+
+#: Threads of DuckDB when it reads from a bucket: it waits for the network more than for the processor.
+_THREADS = max(8, os.cpu_count() or 1)
 
 
 def query(
@@ -52,7 +56,12 @@ def query(
       streamgauge query "SELECT dst_ip, sum(bytes) FROM summaries WHERE src_ip = '10.0.0.1' GROUP BY 1" --since 1d
       streamgauge query --zeek-conn --since 1h > conn.log
     """
-    from streamgauge.query import named, results
+    try:
+        from streamgauge.query import named, results
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{error.name} is not installed; `pip install 'streamgauge[query]'` brings what queries need"
+        ) from error
 
     if form not in results.FORMATS:
         raise ConfigurationError(f"--format {form!r} is none of {', '.join(results.FORMATS)}")
@@ -81,7 +90,15 @@ def query(
     with _place(path) as place, ExitStack() as stack:
         with Progress("objects looked at", alone=True) as progress:
             one = stack.enter_context(
-                Query(place, window, inside=inside or INSIDE, memory=memory, looked=progress.add, told=progress.share)
+                Query(
+                    place,
+                    window,
+                    inside=inside or INSIDE,
+                    memory=memory,
+                    threads=_THREADS if path is None else None,
+                    looked=progress.add,
+                    told=progress.share,
+                )
             )
             answer = one.run(sql, values)
         with outputs.binary(output) as stream:

@@ -87,9 +87,7 @@ def _table(engine: str, name: str, kind: ObjectKind, location: str) -> str:
     if engine == "spark":
         # A view over the files: Spark finds the partitions itself, where a table would wait for MSCK REPAIR TABLE.
         listed = ",\n  ".join([*columns, *partitions])
-        return (
-            f"CREATE OR REPLACE TEMPORARY VIEW {name} (\n  {listed}\n)\nUSING parquet\nOPTIONS (path '{folder}')"
-        )
+        return f"CREATE OR REPLACE TEMPORARY VIEW {name} (\n  {listed}\n)\nUSING parquet\nOPTIONS (path '{folder}')"
     # Partition columns of the Hive connector stand last; hour=07 and shard=03 are texts.
     listed = ",\n  ".join([*columns, *(one.replace(" INT", " VARCHAR") for one in partitions)])
     names = ", ".join(f"'{one.split()[0]}'" for one in partitions)

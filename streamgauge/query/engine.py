@@ -61,6 +61,7 @@ class Query:
         *,
         inside: str = addresses.INSIDE,
         memory: str | None = None,
+        threads: int | None = None,
         looked: Callable[[int], None] = lambda _count: None,
         told: Callable[[float], None] | None = None,
     ) -> None:
@@ -71,6 +72,7 @@ class Query:
             window: capture times the views show; all by default.
             inside: comma-separated networks that belong to the cluster.
             memory: most memory that DuckDB takes, such as ``4GB``; 80 % of the machine's by default.
+            threads: of DuckDB; one a core by default, of which each reads one object at a time.
             looked: is told of objects looked at.
             told: is told how far a question is, 0 to 1, from another thread.
 
@@ -94,7 +96,11 @@ class Query:
             # What is not in the wheel is not fetched from the network behind the asker's back.
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
+            # A misspelt table must not be a variable of this program.
+            "python_enable_replacements": "false",
         }
+        if threads is not None:
+            settings["threads"] = threads
         if memory is not None:
             settings["memory_limit"] = memory
         with problems.told():

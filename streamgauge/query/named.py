@@ -18,6 +18,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 from streamgauge.errors import ConfigurationError
+from streamgauge.query import portable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -129,6 +130,11 @@ def get(name: str) -> Named | None:
 
 def unknown(name: str) -> ConfigurationError:
     """Return what to say of a name that is none."""
+    if name.endswith(".sql"):
+        return ConfigurationError(f"{name!r} is a file? `streamgauge query - < {name}` reads it")
+    if name in portable.DESCRIPTIONS:
+        example = f'streamgauge query "FROM {name} LIMIT 10"'
+        return ConfigurationError(f"{name} is a view; ask SQL: `{example}`")
     close = difflib.get_close_matches(name, list(all_named()), 1)
     hint = f"did you mean {close[0]}?" if close else "`streamgauge query --list` shows all"
     return ConfigurationError(f"{name!r} is neither SQL nor a named query; {hint}")
