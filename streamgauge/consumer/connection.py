@@ -143,7 +143,15 @@ async def close(client: Client) -> None:
 
     if client.is_closed:
         return
-    with contextlib.suppress(NatsError, OSError, TimeoutError):
-        if client.is_connected:
-            await client.flush(timeout=2)
-    await client.close()
+    transport = client._transport
+    try:
+        with contextlib.suppress(NatsError, OSError, TimeoutError):
+            if client.is_connected:
+                await client.flush(timeout=2)
+    finally:
+        try:
+            await client.close()
+        finally:
+            # Also if the loop ends meanwhile and takes its tasks with it.
+            if transport is not None:
+                transport.close()  # type: ignore[no-untyped-call]
