@@ -116,6 +116,10 @@ bench: setup ## packets/s beside tshark, softflowd, gopacket, dpkt and others, i
 bench-live: setup ## live capture between two namespaces beside tcpdump, softflowd and argus (root)
 	@$(BIN)/python -m benchmarks.live $(ARGS)
 
+.PHONY: bench-start
+bench-start: setup kernels ## a collector's start, to its first acknowledged batch, beside the bare imports
+	@$(BIN)/python -m benchmarks.start $(ARGS)
+
 .PHONY: bench-scale
 bench-scale: setup ## 200 synthetic nodes into one NATS: what it, a backup shard and an exporter take
 	@$(BIN)/python -m benchmarks.scale $(ARGS)
