@@ -121,7 +121,7 @@ def _statement(question: str | None, *, zeek_conn: bool) -> "tuple[Named | None,
         if question is not None:
             raise ConfigurationError("--zeek-conn writes all conversations of the window and takes no SQL")
         return None, zeek.SQL
-    if question is None:
+    if question is None or not question.strip():
         raise ConfigurationError("what is the question? SQL, or a name that `streamgauge query --list` shows")
     if question == "-":
         return None, sys.stdin.read()

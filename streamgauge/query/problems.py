@@ -34,10 +34,16 @@ def told(
     Raises:
         ConfigurationError: the statement is wrong.
         StreamgaugeError: it cannot be answered.
+        KeyboardInterrupt: it was interrupted.
 
     """
     try:
         yield
+    except (duckdb.InterruptException, RuntimeError) as error:
+        # What DuckDB makes of Ctrl-C, in two ways.
+        if "interrupt" in str(error).lower():
+            raise KeyboardInterrupt from error
+        raise
     except duckdb.Error as error:
         if objects is not None and isinstance(objects.error, StreamgaugeError):
             raise objects.error from error
