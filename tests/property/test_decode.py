@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,8 +13,8 @@ from tests.support import oracle
 from tests.support.decoding import decode_packets
 from tests.support.packets import LINKS, frames
 
-# The first example may compile the kernels.
-pytestmark = pytest.mark.timeout(300)
+# The first example may compile the kernels; the deep profile searches long.
+pytestmark = pytest.mark.timeout(3600 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 300)
 
 lengths = st.one_of(st.none(), st.integers(0, 3000))
 tags = st.one_of(st.just(-1), st.integers(0, 0xFFFF))

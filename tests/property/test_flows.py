@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import pytest
 from hypothesis import given
@@ -15,8 +16,8 @@ from tests.support.decoding import as_dictionaries
 from tests.support.flow_oracle import FlowOracle
 from tests.support.segments import ACK, FIN, MS, RST, SYN, message, rows_of, segment, take, tracked
 
-# The first example may compile the kernels.
-pytestmark = pytest.mark.timeout(300)
+# The first example may compile the kernels; the deep profile searches long.
+pytestmark = pytest.mark.timeout(3600 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 300)
 
 START = 1_764_079_200_000_000_000
 
