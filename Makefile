@@ -203,7 +203,7 @@ images: ## build the images of the three services
 
 .PHONY: lock-images
 lock-images: ## resolve the versions in the images anew, within requirements.lock
-	@$(BIN)/uv pip compile $(LOCK_IMAGES) --extra collector --extra backup --extra exporter pyproject.toml -o requirements-images.lock
+	@$(BIN)/uv pip compile $(LOCK_IMAGES) --extra collector --extra backup --extra exporter --extra query pyproject.toml -o requirements-images.lock
 	@printf 'hatchling\nsetuptools\n' | $(BIN)/uv pip compile $(LOCK_IMAGES) - -o requirements-build.lock
 LOCK_IMAGES := --quiet --universal --python-version 3.13 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --constraint requirements.lock
