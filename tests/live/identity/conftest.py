@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.exporter import workloads
+from services.exporter import identity, workloads
 from services.exporter.kubernetes import book, watch
 from tests.live.exporter.conftest import _bus, _run_exporter  # noqa: F401 fixtures
 from tests.support.apiserver import ApiServer
@@ -18,6 +18,7 @@ def _soon(monkeypatch):
     monkeypatch.setattr(watch, "PAGE", 3)
     monkeypatch.setattr(book, "LINGER", 1 * 10**9)
     monkeypatch.setattr(workloads, "FOLD_INTERVAL", 0.2)
+    monkeypatch.setattr(identity, "_LABELS_INTERVAL", 0.1)
 
 
 @pytest.fixture(name="server")
