@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from services.collector.sources import TICK, rings
 from streamgauge.flows import warm_up
 from tests.live.collector.collecting import CollectorProcess, frame, send_frames, stored
 from tests.support import packets
@@ -56,6 +57,11 @@ async def test_workers_share_an_interface_by_flow(nats_server, scratch, wire):
     found.assert_exact(5000)
     assert {envelope.interface for envelope in found.envelopes} == {wire.here}
     assert found.ledger[-1].kernel_received == 5000
+
+
+def test_interfaces_are_looked_for_often_enough():
+    """One that comes or goes is noticed within two seconds: a look a second, after at most one tick of waiting."""
+    assert rings._SCAN_INTERVAL + TICK < 2.0
 
 
 async def test_interfaces_that_match_come_and_go(nats_server, scratch, wire):
