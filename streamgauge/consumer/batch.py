@@ -22,7 +22,7 @@ class Batch:
     """
 
     #: The rows as they travel: the columns of docs/50-record.md, addresses as 16 bytes, one Arrow record batch.
-    arrow: pa.RecordBatch
+    arrow: pa.RecordBatch = field(repr=False)
     #: ``tcp``, ``dns``, ``tls``, …: the last word of the subject it was published on.
     traffic_class: str
     envelope: Envelope = field(repr=False)
@@ -32,6 +32,13 @@ class Batch:
     late: bool = False
     #: Its number in the stream; None if it did not come from there (a live subscription).
     stream_sequence: int | None = None
+
+    def __str__(self) -> str:
+        """Return it as a few words: ``worker-1 dns: batch 7, 3 rows, 3 packets``."""
+        gaps = f", {len(self.gaps)} gaps before" if self.gaps else ""
+        return (
+            f"{self.node} {self.traffic_class}: batch {self.sequence}, {len(self)} rows, {self.packets} packets{gaps}"
+        )
 
     def __len__(self) -> int:
         """Return the number of rows; packets are more where rows were merged."""

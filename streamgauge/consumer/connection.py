@@ -97,7 +97,9 @@ async def connect(
 
     async def on_error(error: Exception) -> None:
         nonlocal said
-        said = str(error).removeprefix("nats: ").strip("'") or type(error).__name__
+        # A server that refuses a login closes at once, and a later attempt may see no more than the closing.
+        if "authorization" not in said.lower():
+            said = str(error).removeprefix("nats: ").strip("'") or type(error).__name__
         if "permissions violation" in said.lower():
             refused(said)
 

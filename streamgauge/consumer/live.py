@@ -41,6 +41,9 @@ class LiveSource:
         self._subscription = await self._client.subscribe(
             self._subject, cb=self._take, pending_msgs_limit=-1, pending_bytes_limit=-1
         )
+        # nats-py writes the ping of a flush ahead of what still waits to be written, the subscription among it; by the
+        # time that the first is answered it has been written, and the answer to the second comes after it.
+        await self._client.flush()
         await self._client.flush()
 
     async def _take(self, message: Msg) -> None:

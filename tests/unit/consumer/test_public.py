@@ -117,3 +117,5 @@ def test_a_batch_in_other_forms() -> None:
     assert polars["bytes"].to_list() == [60, 70]
     assert batch.arrow.column("bytes").buffers()[1].address == polars["bytes"].to_arrow().buffers()[1].address
     assert (len(batch), batch.packets, batch.bytes) == (2, 2, 130)
+    assert str(batch) == "node-a tcp: batch 1, 2 rows, 2 packets"
+    assert len(repr(batch)) < 200
