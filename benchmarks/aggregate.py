@@ -18,6 +18,7 @@ from benchmarks.trace import write_trace
 from services.exporter import columns, networks
 from services.exporter.aggregate import Aggregator
 from services.exporter.observation import Collectors
+from services.exporter.opt_in import OptIn
 from services.exporter.recent import Recent
 from services.exporter.service import warm_up
 from services.exporter.workloads import Workloads
@@ -127,7 +128,8 @@ def main() -> None:
     workloads.use(table, living)
 
     def fold_with_workloads(batches, *, show: bool) -> None:
-        aggregator, recent = Aggregator(networks.parse(INSIDE), 20_000), Recent()
+        opt_in = OptIn(20_000, talkers=show, domains=show)
+        aggregator, recent = Aggregator(networks.parse(INSIDE), 20_000, opt_in=opt_in), Recent()
         for envelope, batch in batches:
             counted = aggregator.fold(envelope, batch)
             workloads.see(envelope, batch, *counted)
@@ -143,14 +145,16 @@ def main() -> None:
     warm_up()
     for name, work, batches in (
         ("columns as arrays", read_columns, whole),
-        ("labels, flags, DNS, sizes; batches of 8,192", fold, whole),
+        ("labels, histograms, flows, ports; batches of 8,192", fold, whole),
         ("the same, batches split by class", fold, split),
         ("columns, and pairs of workloads alone", workloads_alone, whole),
         ("labels and pairs of workloads", lambda batches: fold_with_workloads(batches, show=False), whole),
-        ("labels, talkers, ports, domains; split by class", fold_and_show, split),
-        ("all families; split by class", lambda batches: fold_with_workloads(batches, show=True), split),
+        ("labels and the live page; batches of 8,192", fold_and_show, whole),
+        ("labels and the live page; split by class", fold_and_show, split),
+        ("all families, opt-in ones, the live page", lambda batches: fold_with_workloads(batches, show=True), whole),
+        ("the same, split by class", lambda batches: fold_with_workloads(batches, show=True), split),
     ):
-        print(f"{name:50}{rate(work, batches, arguments.rounds) / 1e6:8.1f} M rows/s ({len(batches)} batches)")
+        print(f"{name:52}{rate(work, batches, arguments.rounds) / 1e6:8.1f} M rows/s ({len(batches)} batches)")
 
 
 if __name__ == "__main__":
