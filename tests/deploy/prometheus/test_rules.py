@@ -105,6 +105,15 @@ def test_both_configurations_read_the_same_parts():
     ]
 
 
+@pytest.mark.parametrize("name", ["prometheus.yml", "kubernetes.yml"])
+def test_every_job_gives_its_series_the_cluster(name):
+    """The same as on what leaves this Prometheus, so that the dashboards' choice holds everywhere."""
+    configuration = yaml.safe_load((PROMETHEUS / name).read_text())
+    cluster = configuration["global"]["external_labels"]["cluster"]
+    wanted = [{"target_label": "cluster", "replacement": cluster}]
+    assert [job["relabel_configs"] for job in configuration["scrape_configs"]] == [wanted] * 5
+
+
 def test_recorded_names_say_level_what_and_how():
     """Recorded series are named level:what:how."""
     assert all(re.fullmatch(r"(streamgauge|node|protocol|direction):[a-z_]+:[a-z0-9]+", name) for name in recorded())
