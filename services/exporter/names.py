@@ -77,17 +77,17 @@ def count_domains(batch: pa.RecordBatch, columns: Columns) -> list[Domain]:
     asked = batch.column("dns_name")
     if asked.null_count == len(asked):
         return []
-    encoded = asked.dictionary_encode()
+    # Only rows with a question: few batches have nothing else.
+    rows = np.flatnonzero(asked.is_valid().to_numpy(zero_copy_only=False))
+    encoded = asked.drop_null().dictionary_encode()
     domains = pc.struct_field(pc.extract_regex(encoded.dictionary, _DOMAIN), "domain").dictionary_encode()
-    # Of each row: which domain, by way of its name; rows without a question go to a last, spare one.
-    by_name = domains.indices.to_numpy(zero_copy_only=False)
-    row = by_name[encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)]
-    spare = len(domains.dictionary)
-    row = np.where(asked.is_valid().to_numpy(zero_copy_only=False), row, spare)
-    response = columns.dns_response == 1
-    failed = response & (columns.dns_rcode != _NOERROR)
-    queries = np.bincount(row, np.where(columns.dns_response == 0, columns.packets, 0), spare + 1)
-    failures = np.bincount(row, np.where(failed, columns.packets, 0), spare + 1)
+    # Of each of them: which domain, by way of its name.
+    row = domains.indices.to_numpy(zero_copy_only=False)[encoded.indices.to_numpy()]
+    packets, response = columns.packets[rows], columns.dns_response[rows]
+    failed = (response == 1) & (columns.dns_rcode[rows] != _NOERROR)
+    count = len(domains.dictionary)
+    queries = np.bincount(row, np.where(response == 0, packets, 0), count)
+    failures = np.bincount(row, np.where(failed, packets, 0), count)
     return [
         Domain(name or ".", int(queries[position]), int(failures[position]))
         for position, name in enumerate(domains.dictionary.to_pylist())

@@ -57,14 +57,15 @@ class TimeFamily:
 
 
 def _by_text(batch: pa.RecordBatch, columns: Columns, name: str, known: frozenset[str] | None) -> Found:
-    encoded = batch.column(name).dictionary_encode()
+    column = batch.column(name)
+    # Few rows have a text, so the others are left out first: hashing their nulls would cost more than all the rest.
+    packets = columns.packets[column.is_valid().to_numpy(zero_copy_only=False)]
+    encoded = column.drop_null().dictionary_encode()
     texts = encoded.dictionary.to_pylist()
-    spare = len(texts)
-    codes = encoded.indices.fill_null(spare).to_numpy(zero_copy_only=False)
     found: Found = {}
-    for text, packets in zip(texts, _sums(codes, columns.packets, spare + 1), strict=False):
+    for text, sum_ in zip(texts, _sums(encoded.indices.to_numpy(), packets, len(texts)), strict=True):
         key = (text if known is None or text in known else "other",)
-        found[key] = found.get(key, 0) + packets
+        found[key] = found.get(key, 0) + sum_
     return found
 
 
