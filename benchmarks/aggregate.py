@@ -10,6 +10,7 @@ import ipaddress
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -127,8 +128,8 @@ def main() -> None:
     workloads = Workloads(networks.parse(INSIDE), 20_000, Collectors())
     workloads.use(table, living)
 
-    def fold_with_workloads(batches, *, show: bool) -> None:
-        opt_in = OptIn(20_000, talkers=show, domains=show)
+    def fold_with_workloads(batches, *, show: bool = False, ask: bool = False) -> None:
+        opt_in = OptIn(20_000, talkers=ask, domains=ask)
         aggregator, recent = Aggregator(networks.parse(INSIDE), 20_000, opt_in=opt_in), Recent()
         for envelope, batch in batches:
             counted = aggregator.fold(envelope, batch)
@@ -148,11 +149,11 @@ def main() -> None:
         ("labels, histograms, flows, ports; batches of 8,192", fold, whole),
         ("the same, batches split by class", fold, split),
         ("columns, and pairs of workloads alone", workloads_alone, whole),
-        ("labels and pairs of workloads", lambda batches: fold_with_workloads(batches, show=False), whole),
-        ("labels and the live page; batches of 8,192", fold_and_show, whole),
+        ("all families; batches of 8,192", fold_with_workloads, whole),
+        ("the same, split by class", fold_with_workloads, split),
         ("labels and the live page; split by class", fold_and_show, split),
-        ("all families, opt-in ones, the live page", lambda batches: fold_with_workloads(batches, show=True), whole),
-        ("the same, split by class", lambda batches: fold_with_workloads(batches, show=True), split),
+        ("all families and the live page; split by class", partial(fold_with_workloads, show=True), split),
+        ("and talkers, domains as labels (off by default)", partial(fold_with_workloads, show=True, ask=True), split),
     ):
         print(f"{name:52}{rate(work, batches, arguments.rounds) / 1e6:8.1f} M rows/s ({len(batches)} batches)")
 

@@ -148,3 +148,16 @@ def test_more_attempts_at_a_time_than_a_table_holds_at_first():
     found = families([rows], 1000)
     assert found["flows_total"] == {("tcp", "internal"): 5000}
     assert found["connection_attempts_unanswered_total"] == {("internal",): 5000}
+
+
+def test_a_scan_of_all_ports_makes_few_series():
+    """Ports of clients are one series, and a family by port has two thousand at the most; its sum stays exact."""
+    frames = [
+        build.ethernet(0x0800, build.ipv4(17, build.udp(b"x", source=65_535, target=port)))
+        for port in (*range(1, 4001), *range(32_768, 34_000))
+    ]
+    found = families([batch_of(frames)], 1_000_000)["port_packets_total"]
+    assert len(found) == 2000
+    assert sum(found.values()) == len(frames)
+    few = families([batch_of(frames[4000:])], 1_000_000)["port_packets_total"]
+    assert few == {("udp", "ephemeral"): 34_000 - 32_768}
