@@ -66,7 +66,8 @@ addresses had at its time. `__world__` is outside, `__unknown__` inside and not 
 
 **Only if you ask for it**, since traffic chooses the labels (at most 1,000 series each; the live page always shows
 both): `STREAMGAUGE_EXPORTER_TALKERS=true` adds `streamgauge_talker_packets_total` and
-`streamgauge_talker_bytes_total` by `source` and `destination` address; `STREAMGAUGE_EXPORTER_DOMAINS=true` adds
+`streamgauge_talker_bytes_total` by `source` and `destination` address, at some microseconds for each pair of a batch
+(with tens of thousands of pairs a second the exporter falls behind); `STREAMGAUGE_EXPORTER_DOMAINS=true` adds
 `streamgauge_dns_domain_queries_total` and `streamgauge_dns_domain_failures_total` (responses other than NOERROR) by
 registered `domain`.
 
