@@ -42,7 +42,7 @@ GAP_START: Final = 7
 GAP_END: Final = 9
 NARROW_COLUMNS: Final = 11
 
-# Bits of STATE; ``KNOWN`` and ``TIMED`` are shifted by the direction.
+# Bits of STATE; ``KNOWN``, ``TIMED`` and ``BEGUN`` (its SYN was seen) are shifted by the direction.
 REFERENCED: Final = 1
 SYN_SEEN: Final = 2
 SYN_SIDE: Final = 4
@@ -50,6 +50,7 @@ ANSWERED: Final = 8
 COMPLETE: Final = 16
 KNOWN: Final = 32
 TIMED: Final = 128
+BEGUN: Final = 512
 
 # Elements of ``counts``.
 USED: Final = 0

@@ -13,6 +13,7 @@ from streamgauge.decode.load_kernels import signed
 from streamgauge.flows.key_kernels import find_entry, insert_entry, remove_entry, time_of
 from streamgauge.flows.layout import (
     ANSWERED,
+    BEGUN,
     COMPLETE,
     EVICTED,
     GAP_END,
@@ -96,24 +97,25 @@ def forget_side(table, entry, side, state):
     """Return the state without what is known of one direction."""
     table.narrow[entry, GAP_START + side] = 0
     table.narrow[entry, GAP_END + side] = 0
-    return state & ~((KNOWN | TIMED) << side)
+    return state & ~((KNOWN | TIMED | BEGUN) << side)
 
 
 @hot
 def begin(table, entry, side, state, flags, seq, now):
     """Take note of a SYN; one with another initial sequence number begins a new connection under the same ports."""
     narrow = table.narrow
-    if state & (KNOWN << side) and signed(narrow[entry, INITIAL + side]) == seq:
+    seen = (KNOWN | BEGUN) << side
+    if state & seen == seen and signed(narrow[entry, INITIAL + side]) == seq:
         return state
     narrow[entry, INITIAL + side] = seq
     if flags & ACK == 0:
         state = forget_side(table, entry, 1 - side, forget_side(table, entry, side, state))
         table.wide[entry, OPENED] = now
-        return (state & ~(ANSWERED | COMPLETE | SYN_SIDE)) | SYN_SEEN | (SYN_SIDE * side)
+        return (state & ~(ANSWERED | COMPLETE | SYN_SIDE)) | SYN_SEEN | (SYN_SIDE * side) | (BEGUN << side)
     opener = signed(state & SYN_SIDE != 0)
     if state & (SYN_SEEN | COMPLETE) == SYN_SEEN and opener != side:
         state |= ANSWERED
-    return forget_side(table, entry, side, state)
+    return forget_side(table, entry, side, state) | (BEGUN << side)
 
 
 @hot

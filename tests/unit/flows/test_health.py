@@ -58,6 +58,11 @@ def test_data_is_timed_until_its_acknowledgement():
     assert found[3:] == [{}, {}, {}, {"tcp_rtt": 10 * MS}]
 
 
+def test_a_syn_with_number_zero_is_no_repetition_of_one_never_seen():
+    """A connection seen from its middle has no first SYN, whatever its sequence numbers are."""
+    assert health((0, segment(ACK, 0, 0, b"x", back=True)), (0, segment(SYN, 0, back=True))) == [{}, {}]
+
+
 def test_retransmission_is_not_timed():
     """What was sent again is marked, and its acknowledgement measures nothing."""
     found = health(
