@@ -42,7 +42,7 @@ def main() -> None:
     read, _ = aggregator.fold(envelope, batch)
     workloads.warm_up(read, batch, envelope)
     block = np.zeros(4096, np.uint8)
-    assert ring_kernels.index_block(block.view(np.uint32), block.view(np.uint16), 0, index) < 0
+    assert ring_kernels.index_block(block.view(np.uint32), block.view(np.uint16), 0, index, np.zeros(0, np.int32)) < 0
     ring_kernels.release_block(block.view(np.uint32), 0)
 
 

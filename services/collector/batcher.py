@@ -11,8 +11,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from services.collector.sources import NOWHERE
 from streamgauge import codec, subjects
 from streamgauge.encode import Origin, by_class, to_arrow
+from streamgauge.observation import INTERFACE
 from streamgauge.subjects import ARROW, NDJSON, Envelope
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
+    from services.collector.sources import Place
     from streamgauge.rows import Rows
     from streamgauge.schema import TrafficClass
     from streamgauge.settings import CollectorSettings
@@ -90,9 +93,13 @@ class Batcher:
         """Tell whether a window closes now; ``age`` is that of its first row in seconds."""
         return len(rows) >= rows.capacity or (len(rows) > 0 and age >= self._settings.batch_age)
 
-    def messages(self, rows: Rows, interface: str = "") -> Iterator[Message]:
-        """Yield the messages of a window of one interface; together they hold each row once."""
-        origin = Origin(self._settings.node, interface or self._interface, self._settings.observation_point)
+    def messages(self, rows: Rows, place: Place = NOWHERE) -> Iterator[Message]:
+        """Yield the messages of a window of one place; together they hold each row once."""
+        point = self._settings.observation_point
+        # Words of the operator's own stand for the whole capture.
+        if place.point and point == INTERFACE:
+            point = place.point
+        origin = Origin(self._settings.node, place.interface or self._interface, point)
         for traffic_class, chosen in by_class(rows):
             step = self._rows_per_message(traffic_class)
             for first in range(0, len(chosen), step):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from services.collector.batcher import Batcher
     from services.collector.overload import Overload
     from services.collector.publisher import Publisher
-    from services.collector.sources import Source
+    from services.collector.sources import Place, Source
     from streamgauge.privacy import Privacy
     from streamgauge.rows import Rows
     from streamgauge.settings import CollectorSettings
@@ -71,7 +71,7 @@ class Capture:
         self._coarsener = Coarsener(batcher.window_rows)
         self._stop = threading.Event()
         self._windows = Windows(batcher.window_rows, overload)
-        self._full: queue.SimpleQueue[tuple[str, Rows] | None] = queue.SimpleQueue()
+        self._full: queue.SimpleQueue[tuple[Place, Rows] | None] = queue.SimpleQueue()
         self._task: asyncio.Task[None] | None = None
         #: Interfaces being decoded, once for each worker; changed under the lock.
         self._lanes: list[Lane] = []
@@ -188,21 +188,21 @@ class Capture:
             if item is None:
                 decoding -= 1
                 continue
-            interface, rows = item
+            place, rows = item
             self._account.closed(rows)
             # Before anything is merged, encoded or written: behind this line no row tells what is to be hidden.
             if self._privacy is not None:
                 self._privacy.apply(rows)
             now = time.monotonic()
-            self._publish(self._coarsener.windows(interface, rows, self._overload.window(now), now), loop)
+            self._publish(self._coarsener.windows(place, rows, self._overload.window(now), now), loop)
             self._windows.give_back(rows)
             self._publish(self._coarsener.expired(now), loop)
         self._publish(self._coarsener.rest(), loop)
 
-    def _publish(self, windows: Iterable[tuple[str, Rows]], loop: asyncio.AbstractEventLoop) -> None:
-        for interface, rows in windows:
+    def _publish(self, windows: Iterable[tuple[Place, Rows]], loop: asyncio.AbstractEventLoop) -> None:
+        for place, rows in windows:
             if not len(rows):
                 continue
             self._account.coarsened(rows)
-            messages = list(self._batcher.messages(rows, interface))
+            messages = list(self._batcher.messages(rows, place))
             asyncio.run_coroutine_threadsafe(self._publisher.accept(messages), loop).result()

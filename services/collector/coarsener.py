@@ -14,10 +14,12 @@ from streamgauge.rows import Rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from services.collector.sources import Place
+
 
 @dataclass(slots=True)
 class _Target:
-    """Merged rows of one interface that wait for the end of their time."""
+    """Merged rows of one place that wait for the end of their time."""
 
     rows: Rows
     merger: Merger
@@ -26,46 +28,46 @@ class _Target:
 
 
 class Coarsener:
-    """Keeps one block of merged rows an interface; whoever takes one encodes it before asking for the next."""
+    """Keeps one block of merged rows a place; whoever takes one encodes it before asking for the next."""
 
     def __init__(self, rows: int) -> None:
         """Set how many rows a block holds: as many as a window that is merged into it."""
         self._capacity = rows
-        self._targets: dict[str, _Target] = {}
+        self._targets: dict[Place, _Target] = {}
 
     def __len__(self) -> int:
         """Blocks that wait."""
         return len(self._targets)
 
-    def windows(self, interface: str, rows: Rows, window: float, now: float) -> Iterator[tuple[str, Rows]]:
+    def windows(self, place: Place, rows: Rows, window: float, now: float) -> Iterator[tuple[Place, Rows]]:
         """Yield what is to be encoded now that a window of rows is here: itself if ``window`` is 0 seconds."""
-        target = self._targets.get(interface)
+        target = self._targets.get(place)
         if target is not None and target.window != window:
-            yield from self._hand_over(interface)
+            yield from self._hand_over(place)
             target = None
         if not window:
-            yield interface, rows
+            yield place, rows
             return
         first = 0
         while first < len(rows):
             if target is None:
                 block = Rows(self._capacity, len(rows.buffers.pool))
-                target = self._targets[interface] = _Target(block, Merger(window), window, now)
+                target = self._targets[place] = _Target(block, Merger(window), window, now)
             first = target.merger.merge(rows, first, target.rows)
             if first < len(rows):
-                yield from self._hand_over(interface)
+                yield from self._hand_over(place)
                 target = None
 
-    def expired(self, now: float) -> Iterator[tuple[str, Rows]]:
+    def expired(self, now: float) -> Iterator[tuple[Place, Rows]]:
         """Yield the blocks whose time has ended."""
-        for interface, target in list(self._targets.items()):
+        for place, target in list(self._targets.items()):
             if now - target.began >= target.window:
-                yield from self._hand_over(interface)
+                yield from self._hand_over(place)
 
-    def rest(self) -> Iterator[tuple[str, Rows]]:
+    def rest(self) -> Iterator[tuple[Place, Rows]]:
         """Yield all that is left."""
-        for interface in list(self._targets):
-            yield from self._hand_over(interface)
+        for place in list(self._targets):
+            yield from self._hand_over(place)
 
-    def _hand_over(self, interface: str) -> Iterator[tuple[str, Rows]]:
-        yield interface, self._targets.pop(interface).rows
+    def _hand_over(self, place: Place) -> Iterator[tuple[Place, Rows]]:
+        yield place, self._targets.pop(place).rows

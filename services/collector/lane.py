@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from operator import add
 from typing import TYPE_CHECKING, Final
 
+from services.collector.sources import Place
 from streamgauge.decode import Decoder
 from streamgauge.flows import FlowTable
 from streamgauge.rows import Rows
@@ -31,7 +32,7 @@ _SPARE_WINDOWS: Final = 3
 
 
 class Windows:
-    """A fixed set of row buffers, one a lane and some more; when all are taken, decoding waits."""
+    """A fixed set of row buffers, one a place being filled and some more; when all are taken, decoding waits."""
 
     def __init__(self, rows: int, overload: Overload) -> None:
         """Set the rows of a window; ``overload`` is told each wait."""
@@ -44,7 +45,7 @@ class Windows:
             self._free.put(Rows(rows))
 
     def join(self) -> Rows:
-        """Return the window that a new lane fills."""
+        """Return a window for a place that was not filled yet."""
         with self._lock:
             if not self._left:
                 return Rows(self._rows)
@@ -52,7 +53,7 @@ class Windows:
         return self._free.get()
 
     def leave(self) -> None:
-        """Know that the window of a lane that ended is free for another."""
+        """Know that the window of a place whose lane ended is free for another."""
         with self._lock:
             self._left += 1
 
@@ -87,8 +88,16 @@ class LaneCounts:
         )
 
 
+@dataclass(slots=True)
+class _Filling:
+    """The window that is being filled with the rows of one place, and when its first row came."""
+
+    rows: Rows
+    began: float = 0.0
+
+
 class Lane:
-    """Fills one window after the other; lives in one decoding thread as long as the source."""
+    """Fills one window after the other, of each place one at a time; lives in one decoding thread."""
 
     def __init__(
         self,
@@ -99,7 +108,7 @@ class Lane:
         account: Account,
         batcher: Batcher,
         windows: Windows,
-        full: queue.SimpleQueue[tuple[str, Rows] | None],
+        full: queue.SimpleQueue[tuple[Place, Rows] | None],
     ) -> None:
         """Take part in the set of windows; ``full`` takes those that are closed."""
         self._interface = interface
@@ -115,34 +124,37 @@ class Lane:
             health=settings.health,
             community_id=settings.community_id,
         )
-        self._rows = windows.join()
-        self._began = 0.0
+        self._filling: dict[str, _Filling] = {}
         self._looked_at = self._active_at = time.monotonic()
 
     def take(self, block: Block) -> None:
         """Decode a block; windows that it fills are closed."""
         at, self._active_at = block.first, time.monotonic()
+        filling = self._at(block.point)
         while at < block.last:
-            self._begin()
-            first = len(self._rows)
-            taken = self._decoder.decode(block.data, block.packets, at, block.last, self._rows)
-            self.table.fill(self._rows, first)
+            self._begin(filling)
+            first = len(filling.rows)
+            taken = self._decoder.decode(block.data, block.packets, at, block.last, filling.rows)
+            self.table.fill(filling.rows, first, block.link)
             self._account.decoded(taken)
             at += taken
             if at < block.last:
-                self._hand_over()
+                self._hand_over(block.point, filling)
 
     def tick(self) -> None:
-        """Let time go by: report unanswered queries, close the window if it is due."""
+        """Let time go by: report unanswered queries, close the windows that are due."""
         now = time.monotonic()
         if self._live and now - self._looked_at >= _CLOCK_INTERVAL:
             self._looked_at = now
             self.table.advance(time.time_ns())
         if self.table.unreported:
-            self._begin()
-            self.table.report(self._rows)
-        if self._batcher.due(self._rows, now - self._began):
-            self._hand_over()
+            # A report stands for no packet, so it may stand at any place.
+            filling = self._at(next(iter(self._filling), ""))
+            self._begin(filling)
+            self.table.report(filling.rows)
+        for point, filling in self._filling.items():
+            if self._batcher.due(filling.rows, now - filling.began):
+                self._hand_over(point, filling)
 
     @property
     def counts(self) -> LaneCounts:
@@ -154,17 +166,28 @@ class Lane:
     @property
     def idle(self) -> bool:
         """Whether there were no packets for long."""
-        return not len(self._rows) and time.monotonic() - self._active_at >= _IDLE
+        return (
+            not any(len(filling.rows) for filling in self._filling.values())
+            and time.monotonic() - self._active_at >= _IDLE
+        )
 
     def close(self) -> None:
         """Hand over what is left, and leave the set of windows."""
-        self._windows.leave()
-        self._full.put((self._interface, self._rows))
+        for point, filling in self._filling.items():
+            self._windows.leave()
+            self._full.put((Place(self._interface, point), filling.rows))
 
-    def _begin(self) -> None:
-        if not len(self._rows):
-            self._began = time.monotonic()
+    def _at(self, point: str) -> _Filling:
+        filling = self._filling.get(point)
+        if filling is None:
+            filling = self._filling[point] = _Filling(self._windows.join())
+        return filling
 
-    def _hand_over(self) -> None:
-        self._full.put((self._interface, self._rows))
-        self._rows = self._windows.take()
+    @staticmethod
+    def _begin(filling: _Filling) -> None:
+        if not len(filling.rows):
+            filling.began = time.monotonic()
+
+    def _hand_over(self, point: str, filling: _Filling) -> None:
+        self._full.put((Place(self._interface, point), filling.rows))
+        filling.rows = self._windows.take()

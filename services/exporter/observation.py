@@ -10,17 +10,16 @@ as are captured. In the families by workload it counts
 3. at **one interface** of that node, for each pair of addresses: that of the pod (``veth…``, ``cali…``) before one to
    the outside (``eth0``) before bridges and tunnels, otherwise the first that saw the pair. It changes when a better
    one sees the pair, or when the pair was not seen there for ten seconds. While a node shows a single interface, that
-   one counts all; what another one saw up to that time is not counted again.
+   one counts all; what another one saw up to that time is not counted again. Of a capture of all interfaces (``any``),
+   the kinds of places that its batches tell apart stand for interfaces: ``streamgauge.observation``.
 
 What does not count is counted by reason in ``streamgauge_workload_uncounted_packets_total``, so that both together are
-all packets. Limits: an interface named ``any`` stands for all of a node and cannot be told apart; a packet whose
-address the node translates (masquerading, NodePort) has other addresses on each side, and is two packets to anybody
-who sees both.
+all packets. Limit: a packet whose address the node translates (masquerading, NodePort) has other addresses on
+each side, and is two packets to anybody who sees both.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import secrets
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -29,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.exporter.workload_kernels import index_keys
+from streamgauge.observation import rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,13 +43,6 @@ IDLE: Final = 10 * 10**9
 CAPACITY: Final = 1 << 16
 #: Seconds since the last sign of a collector after which its node counts as without.
 SILENT: Final = 60.0
-
-_PODS: Final = ("veth*", "cali*", "lxc*", "eni*", "azv*", "gke*", "tap*", "vnet*")
-_INNER: Final = (
-    *("cni*", "docker*", "br-*", "br[0-9]*", "virbr*", "kube-bridge", "flannel*", "vxlan*", "geneve*", "genev_*"),
-    *("cilium_*", "tunl*", "ip6tnl*", "sit*", "gre*", "wg*", "kube-ipvs*", "dummy*", "nodelocaldns", "ovs*"),
-    *("ovn*", "antrea*", "weave", "any"),
-)
 
 
 class Here(NamedTuple):
@@ -77,14 +70,6 @@ class Elections(NamedTuple):
     seed: npt.NDArray[np.uint64]  # [1], secret, so that nobody can choose addresses that collide
 
 
-def rank(interface: str) -> int:
-    """Return 0 for an interface of a pod, 1 to the outside, 2 for bridges and tunnels: the lower counts."""
-    for position, patterns in ((0, _PODS), (2, _INNER)):
-        if any(fnmatch.fnmatchcase(interface, pattern) for pattern in patterns):
-            return position
-    return 1
-
-
 class Observation:
     """Remembers which interface counts; used under the lock of its owner. Memory is fixed."""
 
@@ -98,22 +83,23 @@ class Observation:
             state=np.zeros(1, np.int64),
             seed=np.array([secrets.randbits(64)], np.uint64),
         )
-        self._interfaces: dict[str, int] = {}
+        self._interfaces: dict[tuple[str, str], int] = {}
         #: By node: its first interface, whether it is the only one, and the last packet it counted alone.
         self._first: dict[int, tuple[int, bool, int]] = {}
 
-    def here(self, node: int, interface: str, last: int) -> Here:
+    def here(self, node: int, interface: str, point: str, last: int) -> Here:
         """Return where a batch was seen, in numbers; ``last`` is its last packet's time, ns UTC."""
-        number = self._interfaces.get(interface)
+        place = interface, point
+        number = self._interfaces.get(place)
         if number is None:
             if len(self._interfaces) >= CAPACITY:
                 self._forget_all()
-            number = self._interfaces[interface] = len(self._interfaces)
+            number = self._interfaces[place] = len(self._interfaces)
         first, alone, until = self._first.get(node, (number, True, 0))
         alone = alone and first == number
         until = max(until, last) if alone else until
         self._first[node] = (first, alone, until)
-        return Here(node, number, rank(interface), alone, 0 if first == number else until, IDLE)
+        return Here(node, number, rank(interface, point), alone, 0 if first == number else until, IDLE)
 
     @property
     def is_full(self) -> bool:

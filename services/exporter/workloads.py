@@ -165,7 +165,9 @@ class Workloads:
         marks = columns.frozen(columns.is_true(batch.column("retransmission")).view(np.uint8))
         with self.lock:
             last = int(read.time.max(initial=0))
-            here = self._observation.here(self._node(envelope.node), envelope.interface, last)
+            here = self._observation.here(
+                self._node(envelope.node), envelope.interface, envelope.observation_point, last
+            )
             who = self._who(envelope.node, read.source, read.destination, read.time)
             self._count_rows(read, marks, who, here)
             ends, times = self._conversations.unanswered() if self._conversations else (_NO_ENDS, _NO_TIMES)
@@ -291,5 +293,5 @@ def warm_up(read: Columns, batch: pa.RecordBatch, envelope: Envelope) -> None:
     workloads.see(envelope, batch, read, None)
     ends = columns.frozen(np.zeros((1, 2), np.uint64))
     who = workloads._who(envelope.node, ends, ends, np.zeros(1, np.int64))
-    count_unanswered(ends, ends, who, Observation().here(0, "", 0), workloads._pairs, 0)
+    count_unanswered(ends, ends, who, Observation().here(0, "", "", 0), workloads._pairs, 0)
     workloads.flush()

@@ -34,6 +34,8 @@ __all__ = ["CONNECTIONS", "DNS_TIMEOUT", "FlowTable", "warm_up"]
 CONNECTIONS: Final = 1 << 20
 #: Queries remembered at once; 600 bytes each, taken as they come.
 QUERIES: Final = 1 << 16
+#: Spreads the number of an interface over 62 bits: fractional bits of the golden ratio.
+_SPREAD, _MASK = 0x9E37_79B9_7F4A_7C15, (1 << 62) - 1
 #: Seconds after which a query counts as unanswered: the resolver of glibc waits as long (resolv.conf, timeout).
 DNS_TIMEOUT: Final = 5.0
 
@@ -97,8 +99,16 @@ class FlowTable:
         """Whether ``report`` has anything to look at."""
         return bool(self._table.counts[QUERY_FIRST] < self._table.counts[QUERY_DUE])
 
-    def fill(self, rows: Rows, first: int) -> None:
-        """Fill the health columns of the rows from ``first`` on; call it once for each row, in capture order."""
+    def fill(self, rows: Rows, first: int, link: int = 0) -> None:
+        """Fill the health columns of the rows from ``first`` on; call it once for each row, in capture order.
+
+        Args:
+            rows: Rows just decoded.
+            first: The first of them.
+            link: Number of the interface that saw them, 0 to 2^32 - 1, if the source has several: a packet that
+                passes two of them is no retransmission.
+
+        """
         if self._health:
             from streamgauge.flows.health_kernels import fill_directory, fill_health
 
@@ -106,6 +116,7 @@ class FlowTable:
             if larger is not None:
                 fill_directory(larger)
                 self._table = larger
+            self._table.salt[0] = link * _SPREAD & _MASK
             fill_health(rows.buffers, first, self._table, self._timeout)
         if self._ids is not None:
             self._ids.fill(rows, first)

@@ -42,7 +42,7 @@ def fetch_connections(rows, first, last, table):
         table.hashes[place] = -1
         # Of a fragment the first part tells a length that is not the segment's.
         if signed(rows.u8[PRESENT, row]) & CONNECTION == CONNECTION and rows.u1[FRAGMENT, row] == 0:
-            side = make_key(rows, row, 0, table.keys[place])
+            side = make_key(rows, row, 0, table.salt[0], table.keys[place])
             hashed = hash_of(table.keys[place])
             table.hashes[place] = (hashed << 1) | side
             prefetch(table.directory_bytes, (hashed & mask) << 3)

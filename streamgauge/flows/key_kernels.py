@@ -55,11 +55,11 @@ def time_of(rows, row):
 
 
 @hot
-def make_key(rows, row, also, key):
+def make_key(rows, row, also, salt, key):
     """Write the key of a row's flow, the same for both directions; return the direction, 0 or 1.
 
     Addresses, ports, protocol, VLAN, tunnel and its identifier: what differs in one of them is another flow. ``also``
-    is 31 bits that tell apart what is in one flow.
+    is 31 bits that tell apart what is in one flow, ``salt`` 62 bits that differ where flows were seen.
     """
     present = signed(rows.u8[PRESENT, row])
     src_high, src_low = rows.u8[SRC_IP, row], rows.u8[SRC_IP + 1, row]
@@ -85,7 +85,7 @@ def make_key(rows, row, also, key):
         ports = (dst_port << 16) | src_port
     protocol, tunnel = signed(rows.u1[IP_PROTOCOL, row]), signed(rows.u1[TUNNEL, row])
     key[4] = (tunnel << 56) | (protocol << 48) | (vlan << 32) | ports
-    key[5] = (also << 32) | tunnel_id
+    key[5] = ((also << 32) | tunnel_id) ^ signed(salt)
     return side
 
 

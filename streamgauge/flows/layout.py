@@ -110,6 +110,8 @@ class Table(NamedTuple):
     counts: npt.NDArray[np.int64]
     #: The key of the DNS message at work.
     key: npt.NDArray[np.uint64]
+    #: [1], what keys differ in that were made of one flow's packets at different interfaces.
+    salt: npt.NDArray[np.uint64]
     #: Keys of the segments at work, and of each its hash and direction; -1 for a row that is none.
     keys: npt.NDArray[np.uint64]
     hashes: npt.NDArray[np.int64]
@@ -133,6 +135,7 @@ def new_table(connections: int, queries: int) -> Table:
         query_names=np.zeros((queries, NAME_BYTES), np.uint8),
         counts=np.zeros(COUNTS, np.int64),
         key=np.zeros(KEY_WORDS, np.uint64),
+        salt=np.zeros(1, np.uint64),
         keys=np.zeros((ROWS_AHEAD, KEY_WORDS), np.uint64),
         hashes=np.zeros(ROWS_AHEAD, np.int64),
         directory_bytes=directory.view(np.uint8),

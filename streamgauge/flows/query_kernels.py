@@ -55,7 +55,7 @@ CLASS_DNS, OK = int(TrafficClass.DNS), int(DecodeStatus.OK)
 @inner
 def track_message(rows, row, table):
     """Take note of a DNS message; return the presence bit of the latency if it answers a query."""
-    make_key(rows, row, signed(rows.u2[DNS_ID, row]), table.key)
+    make_key(rows, row, signed(rows.u2[DNS_ID, row]), table.salt[0], table.key)
     hashed = hash_of(table.key)
     query = find_entry(table.query_index, table.query_wide, table.key, hashed)
     if rows.u1[DNS_RESPONSE, row] == 0:

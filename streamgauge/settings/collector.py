@@ -24,7 +24,9 @@ class CollectorSettings(HttpSettings):
         "max", description="replay as fast as possible, or by the file's clock"
     )
     file_loop: int = Field(1, ge=0, description="how often to replay the file; 0: for ever")
-    observation_point: str = Field("interface", min_length=1, description="where on a packet's way this capture stands")
+    observation_point: str = Field(
+        "interface", min_length=1, description="where on a packet's way this capture stands; of any, each batch says it"
+    )
     filter: str = Field("", description="capture filter in libpcap's language")
     snaplen: int = Field(0, ge=0, le=262144, description="bytes captured of each packet; 0: all")
     promiscuous: bool = Field(False, description="also capture frames for other hosts")

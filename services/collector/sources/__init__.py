@@ -28,6 +28,20 @@ class Block(NamedTuple):
     last: int
     #: Where the packets come from, if the source has several interfaces.
     interface: str = ""
+    #: If they are those of all interfaces: at which kind of place they were seen (``streamgauge.observation``).
+    point: str = ""
+    #: A number that tells apart what was seen at several interfaces; flows of one are not those of another.
+    link: int = 0
+
+
+class Place(NamedTuple):
+    """Where a window of rows was seen; empty where the source does not say it."""
+
+    interface: str = ""
+    point: str = ""
+
+
+NOWHERE: Final = Place()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import numpy as np
 
 from services.collector.sources import NO_CHANGES, TICK, Block, InterfaceChanges, SourceCounts
 from services.collector.sources.bpf import Instruction, socket_program
-from services.collector.sources.packet_socket import PacketSocket, interface_link
+from services.collector.sources.packet_socket import ANY, PacketSocket, interface_link
+from services.collector.sources.points import Points
 from services.collector.sources.ring_kernels import index_block, release_block, warm_up
 from streamgauge.decode import new_index
 from streamgauge.errors import CaptureError
@@ -120,14 +121,19 @@ class RingSource:
         data = np.frombuffer(ring, np.uint8)
         words, halves = data.view(np.uint32), data.view(np.uint16)
         index = new_index(self._settings.ring_block_bytes // _LEAST_PACKET_BYTES)
+        points = Points() if self._settings.interface == ANY else None
+        places = np.zeros(len(index.offset) if points is not None else 0, np.int32)
         at = 0
         while True:
-            packets = index_block(words, halves, at, index)
+            packets = index_block(words, halves, at, index, places)
             if packets < 0:
                 yield Block(data, index, 0, 0)
                 continue
             self._yielded += packets
-            yield Block(data, index, 0, packets)
+            if points is None:
+                yield Block(data, index, 0, packets)
+            else:
+                yield from points.blocks(data, index, places, packets)
             release_block(words, at)
             at = (at + self._settings.ring_block_bytes) % len(ring)
 

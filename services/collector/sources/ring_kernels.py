@@ -7,6 +7,7 @@ are in the byte order of the host, so they are read through views of the ring of
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,9 @@ KERNEL_OWNS, USER_OWNS = 0, 1
 NEXT, SECONDS, NANOSECONDS, CAPTURED, WIRE, STATUS, TAG = 0, 1, 2, 3, 4, 5, 8
 MAC_HALF, TAG_PROTOCOL_HALF = 12, 18
 # struct sockaddr_ll follows the header, which is aligned to 16 bytes
-HARDWARE_TYPE_HALF = 28
+INTERFACE, HARDWARE_TYPE_HALF = 13, 28
+# Its type of packet is the first byte of the half behind.
+PACKET_TYPE_HALF, PACKET_TYPE_SHIFT, OUTGOING = 29, 0 if sys.byteorder == "little" else 8, 4
 
 VLAN_VALID, VLAN_PROTOCOL_VALID = 1 << 4, 1 << 6
 VLAN = 0x8100
@@ -86,10 +89,11 @@ def link_of(hardware_type):
 
 
 @entry
-def index_block(words, halves, block, index):
+def index_block(words, halves, block, index, places):
     """Fill ``index`` with the packets of the block at byte ``block``; return how many, -1 if the kernel still owns it.
 
     words u4[b / 4], halves u2[b / 2] are views of the ring. The index holds as many packets as fit into a block.
+    places i4: unless it has no elements, as many, filled with twice the number of the interface, plus one if it sends.
     """
     if signed(words[(block >> 2) + BLOCK_STATUS]) & USER_OWNS == 0:
         return -1
@@ -114,6 +118,9 @@ def index_block(words, halves, block, index):
             index.tag_protocol[packet] = VLAN
             if status & VLAN_PROTOCOL_VALID:
                 index.tag_protocol[packet] = halves[half + TAG_PROTOCOL_HALF]
+        if len(places):
+            kind = (signed(halves[half + PACKET_TYPE_HALF]) >> PACKET_TYPE_SHIFT) & 0xFF
+            places[packet] = (signed(words[word + INTERFACE]) << 1) | (1 if kind == OUTGOING else 0)
         at += signed(words[word + NEXT])
     return packets
 
@@ -128,5 +135,5 @@ def release_block(words, block):
 def warm_up() -> None:
     """Compile the kernels, or load them from the cache, before packets arrive."""
     block = np.zeros(64, np.uint8)
-    index_block(block.view(np.uint32), block.view(np.uint16), 0, new_index(1))
+    index_block(block.view(np.uint32), block.view(np.uint16), 0, new_index(1), np.zeros(0, np.int32))
     release_block(block.view(np.uint32), 0)

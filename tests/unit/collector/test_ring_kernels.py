@@ -11,9 +11,9 @@ from streamgauge.rows import Rows
 from tests.unit.collector.making import DNS, TCP, UDP, ring_block
 
 
-def walk(block, capacity=16):
+def walk(block, capacity=16, places=np.zeros(0, np.int32)):  # noqa: B008 nothing is written into it
     index = new_index(capacity)
-    return index_block(block.view(np.uint32), block.view(np.uint16), 0, index), index
+    return index_block(block.view(np.uint32), block.view(np.uint16), 0, index, places), index
 
 
 def test_every_packet_of_a_block_is_indexed():

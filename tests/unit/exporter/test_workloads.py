@@ -6,9 +6,10 @@ import pytest
 
 from services.exporter import networks
 from services.exporter.aggregate import Aggregator
-from services.exporter.observation import IDLE, REASONS, Collectors, rank
+from services.exporter.observation import IDLE, REASONS, Collectors
 from services.exporter.workloads import Workloads
 from streamgauge.identity.table import IdentityTable
+from streamgauge.observation import rank
 from streamgauge.subjects import Envelope
 from tests.support.workloads import BINDINGS, DB, NOW, SECOND, UNKNOWN, WORLD, Stand, batch, between, living, pod, web
 
@@ -116,9 +117,11 @@ def test_a_pair_that_moves_to_another_interface_is_followed():
 
 def test_interfaces_have_ranks_by_their_names():
     """A pod's end, the way out, and what only carries."""
-    assert [rank(name) for name in ("veth12ab", "cali9f2", "lxc_health")] == [0, 0, 0]
-    assert [rank(name) for name in ("eth0", "ens5", "bond0", "enp1s0.20", "lo")] == [1] * 5
-    assert [rank(name) for name in ("cni0", "flannel.1", "docker0", "br-4f1", "cilium_host", "any")] == [2] * 6
+    assert [rank(name, "interface") for name in ("veth12ab", "cali9f2", "lxc_health")] == [0, 0, 0]
+    assert [rank(name, "interface") for name in ("eth0", "ens5", "bond0", "enp1s0.20", "lo")] == [1] * 5
+    assert [rank(name, "interface") for name in ("cni0", "flannel.1", "docker0", "br-4f1", "cilium_host", "any")] == [
+        2
+    ] * 6
 
 
 def test_what_happened_counts_under_who_it_happened_to():

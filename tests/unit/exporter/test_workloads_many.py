@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.exporter import columns, words
-from services.exporter.observation import IDLE, Observation, rank
+from services.exporter.observation import IDLE, Observation
 from streamgauge.identity.table import IdentityTable
+from streamgauge.observation import rank
 from streamgauge.subjects import Envelope
 from tests.support.workloads import BINDINGS, NOW, SECOND, UNKNOWN, WORLD, Stand, batch, between, living, pod
 
@@ -71,7 +72,7 @@ def slow_twin(batches):
                 best = elected.get(pair)
                 if best is not None and best[0] != interface:
                     quiet = row["time"] - best[1]
-                    if quiet <= 0 or (rank(interface) >= rank(best[0]) and quiet < IDLE):
+                    if quiet <= 0 or (rank(interface, "interface") >= rank(best[0], "interface") and quiet < IDLE):
                         left["other_interface"] += row["packets"]
                         continue
                     best = None
