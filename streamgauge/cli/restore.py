@@ -26,6 +26,9 @@ def restore(
     link_type: Annotated[
         str | None, typer.Option(help="Of a pcap: ethernet, raw, linux-cooked, loopback; by the rows by default.")
     ] = None,
+    names: Annotated[
+        bool, typer.Option("--names", help="Add who had the addresses when the packets were seen, as columns.")
+    ] = False,
     reach_days: Annotated[
         float, typer.Option(min=0, help="How long before the window an object may begin that reaches into it.")
     ] = 1.0,
@@ -33,11 +36,13 @@ def restore(
     """Bring a window of what was stored back out, in time order.
 
     A pcap needs the frames, which are kept when STREAMGAUGE_COLLECTOR_FRAME_BYTES is set. A replay is published under
-    replay.v1.NODE.CLASS with the headers of live summaries.
+    replay.v1.NODE.CLASS with the headers of live summaries. --names adds source_namespace, source_workload,
+    source_workload_kind and the same of the destination; empty where nobody is known to have had the address then.
 
     Examples:
       streamgauge restore --since 2h --format parquet --output window.parquet
       streamgauge restore --since 2026-11-25T14:00 --until 2026-11-25T14:05 --format pcap -o window.pcap
+      streamgauge restore --since 1h --names --format csv --output named.csv
       streamgauge restore --since 1d --to nats --rate 10x --resume replay.json
     """
     from streamgauge import logs
@@ -59,10 +64,12 @@ def restore(
         selection = Selection(first, last, node, timedelta(days=reach_days))
     settings = load(("nats", "s3") if to else ("s3",))
     logs.set_up(LogSettings.model_validate({"level": "error"}))
+    if names and (to or form == "pcap"):
+        raise ConfigurationError("--names adds columns, which messages of a replay and a pcap do not have")
     if to:
         asyncio.run(_replay(settings, selection, pace, resume))
     else:
-        asyncio.run(_write(settings, selection, form, output, link_type))
+        asyncio.run(_write(settings, selection, form, output, link_type, named=names))
     return 0
 
 
@@ -79,13 +86,14 @@ def _pace(rate: str) -> float | None:
 
 
 async def _write(
-    settings: "Settings", selection: "Selection", form: str, path: Path | None, link_type: str | None
+    settings: "Settings", selection: "Selection", form: str, path: Path | None, link_type: str | None, *, named: bool
 ) -> None:
     import sys
 
     from streamgauge.cli import output
     from streamgauge.cli.progress import Progress
     from streamgauge.restore import make_plan, outputs, read
+    from streamgauge.restore.names import load as load_names
     from streamgauge.settings import S3Settings
     from streamgauge.store import Store
 
@@ -94,10 +102,11 @@ async def _write(
         await store.start(create=False)
         with Progress("objects looked at") as progress:
             plan = await make_plan(store, selection, progress.add)
+        names = await load_names(store, plan) if named else None
         with output.binary(path) as stream, Progress("rows") as progress:
             writer = outputs.open_output(form, stream, link_type)
             async for rows in read(store, plan):
-                writer.write(rows)
+                writer.write(rows if names is None else names.add(rows))
                 progress.add(len(rows))
             writer.close()
         if isinstance(writer, outputs.Pcap) and writer.without_frame:

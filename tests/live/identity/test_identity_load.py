@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from streamgauge.errors import PayloadError
 from streamgauge.identity import load
-from streamgauge.identity.bindings import to_list
-from streamgauge.identity.events import STORED_SCHEMA, Binding, Event
+from streamgauge.identity.events import Binding, Event
 from streamgauge.objects import ObjectName, partition_hour
 from streamgauge.store import Store
+from tests.support.identities import Archive
 
 pytestmark = pytest.mark.live
 
@@ -29,27 +27,6 @@ async def _store(s3_settings):
     await store.start()
     yield store
     await store.stop()
-
-
-class Archive:
-    """Puts events into the bucket, an object each."""
-
-    def __init__(self, store):
-        self.store = store
-        self._sequence = 0
-
-    async def put(self, event):
-        self._sequence += 1
-        table = pa.Table.from_pylist(event.rows(event.time), schema=STORED_SCHEMA)
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink)
-        hour = partition_hour(event.time)
-        name = ObjectName("identity", "20261125T000000000000Z", self._sequence, self._sequence, hour)
-        await self.store.put(name.key, memoryview(sink.getvalue()), content_type="application/x-parquet")
-
-    async def names(self, since, until):
-        found = to_list(await load.load(self.store, since, until))
-        return {each.name: (each.valid_from, each.valid_to) for each in found}
 
 
 async def test_a_window_has_the_bindings_that_held_in_it(store, monkeypatch):
