@@ -33,6 +33,7 @@ LOOKED_AT: Final = {
     "make deploy OVERLAY=dev": "needs a cluster",
     ".venv/bin/streamgauge doctor --kubernetes": "needs a cluster; tests/live/doctor/test_kubernetes.py has one",
     "make bench": "takes minutes",
+    "make test": "it is what runs this",
 }
 _BLOCK: Final = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
