@@ -6,17 +6,23 @@ such properties, and views of a batch's memory are read-only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import functools
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from services.exporter import words
+from services.exporter.column_kernels import fill_booleans, fill_codes, fill_numbers, find_set, translate_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     import pyarrow as pa
+
+
+#: Rows of a usual batch, at most.
+_ROOM: Final = 1 << 16
 
 
 class Columns(NamedTuple):
@@ -89,35 +95,70 @@ def filled(column: pa.Array, null: int) -> npt.NDArray[Any]:
     values: npt.NDArray[Any] = np.frombuffer(
         column.buffers()[1], column.type.to_pandas_dtype(), len(column) + column.offset
     )
-    values = values[column.offset :]
-    if column.null_count == 0:
+    if column.offset:
+        values = values[column.offset :]
+    nulls = column.null_count
+    if nulls == 0:
         return values
+    if nulls == len(column):
+        return _constant(null, values.dtype, len(column))
+    out = np.empty(len(column), values.dtype)
+    fill_numbers(frozen(values), _bits(column, 0), column.offset, values.dtype.type(null), out)
+    return out
+
+
+def rows_with_value(column: pa.Array) -> npt.NDArray[np.int32]:
+    """Return the positions of the rows that have a value, in order."""
+    if column.null_count == 0:
+        return np.arange(len(column), dtype=np.int32)
+    return _set_rows(_bits(column, 0), column.offset, len(column))
+
+
+def true_rows(column: pa.Array) -> npt.NDArray[np.int32]:
+    """Return the positions of the rows of a boolean column that are true, in order."""
     if column.null_count == len(column):
-        return np.full(len(column), null, values.dtype)
-    return np.where(_bits(column, 0), values, values.dtype.type(null))
+        return np.zeros(0, np.int32)
+    rows = _set_rows(_bits(column, 1), column.offset, len(column))
+    return np.intersect1d(rows, rows_with_value(column), assume_unique=True) if column.null_count else rows
 
 
-def _bits(column: pa.Array, buffer: int) -> npt.NDArray[np.bool_]:
+def _set_rows(bits: npt.NDArray[np.uint8], offset: int, length: int) -> npt.NDArray[np.int32]:
+    out = np.empty(length, np.int32)
+    return out[: int(find_set(bits, offset, out))]
+
+
+def _bits(column: pa.Array, buffer: int) -> npt.NDArray[np.uint8]:
     """Return one of a column's bitmaps (0: which rows have a value, 1: a boolean's values)."""
-    raw = np.frombuffer(column.buffers()[buffer], np.uint8)
-    unpacked = np.unpackbits(raw, count=column.offset + len(column), bitorder="little")
-    return unpacked[column.offset :].view(np.bool_)
+    return np.frombuffer(column.buffers()[buffer], np.uint8)
+
+
+@functools.lru_cache(64)
+def _constants(value: int, dtype: np.dtype[Any], room: int) -> npt.NDArray[Any]:
+    return frozen(np.full(room, value, dtype))
+
+
+def _constant(value: int, dtype: np.dtype[Any], length: int) -> npt.NDArray[Any]:
+    """Return a column of one value; those of batches of usual size share their memory."""
+    room = max(_ROOM, length)
+    return _constants(value, dtype, room)[:length] if room == _ROOM else np.full(length, value, dtype)
 
 
 def _booleans(batch: pa.RecordBatch, name: str, null: int) -> npt.NDArray[np.uint8]:
-    column = batch.column(name)
-    if column.null_count == len(column):
-        return np.full(len(column), null, np.uint8)
-    values = _bits(column, 1).view(np.uint8)
-    return np.where(_bits(column, 0), values, np.uint8(null)) if column.null_count else values
+    return booleans(batch.column(name), null)
 
 
-def is_true(column: pa.Array) -> npt.NDArray[np.bool_]:
-    """Return which rows of a boolean column are true."""
-    if column.null_count == len(column):
-        return np.zeros(len(column), np.bool_)
+def booleans(column: pa.Array, null: int) -> npt.NDArray[np.uint8]:
+    """Return a column of booleans as 0 and 1, with a number in place of nulls."""
+    nulls = column.null_count
+    if nulls == len(column):
+        return _constant(null, np.dtype(np.uint8), len(column))
     values = _bits(column, 1)
-    return values & _bits(column, 0) if column.null_count else values
+    if nulls == 0:
+        unpacked = np.unpackbits(values, count=column.offset + len(column), bitorder="little")
+        return unpacked[column.offset :]
+    out = np.empty(len(column), np.uint8)
+    fill_booleans(values, _bits(column, 0), column.offset, np.uint8(null), out)
+    return out
 
 
 def addresses(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.uint64]:
@@ -131,9 +172,15 @@ def _words(
     batch: pa.RecordBatch, name: str, positions: Callable[[tuple[str, ...]], npt.NDArray[np.uint8]]
 ) -> npt.NDArray[np.uint8]:
     column = batch.column(name)
-    if column.null_count == len(column):
-        return np.zeros(len(column), np.uint8)
+    nulls = column.null_count
+    if nulls == len(column):
+        return _constant(0, np.dtype(np.uint8), len(column))
     table = positions(tuple(column.dictionary.to_pylist()))
-    codes = filled(column.indices, 0).view(np.uint8)
-    taken = table[np.minimum(codes, len(table) - 1)]
-    return np.where(_bits(column.indices, 0), taken, np.uint8(0)) if column.null_count else taken
+    codes = column.indices
+    raw = np.frombuffer(codes.buffers()[1], np.uint8, len(codes) + codes.offset)[codes.offset :]
+    out = np.empty(len(codes), np.uint8)
+    if nulls:
+        fill_codes(frozen(raw), _bits(codes, 0), codes.offset, table, out)
+    else:
+        translate_codes(frozen(raw), table, out)
+    return out

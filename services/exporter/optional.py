@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from services.exporter.columns import filled, is_true
+from services.exporter.columns import filled, rows_with_value, true_rows
 from services.exporter.words import UNKNOWN
 from streamgauge import schema
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 #: Upper bounds in seconds: NetObserv's, with finer ones below (a round trip inside a cluster) and coarser ones above.
 TIME_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.25, 1.0, 2.5, 5.0)
 
+_BOUNDS: Final = np.array([round(bound * 1e9) for bound in TIME_BUCKETS], np.int64)
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 _TLS_VERSIONS: Final = {0x0300: "SSL 3.0", 0x0301: "TLS 1.0", 0x0302: "TLS 1.1", 0x0303: "TLS 1.2", 0x0304: "TLS 1.3"}
 
@@ -59,7 +60,7 @@ class TimeFamily:
 def _by_text(batch: pa.RecordBatch, columns: Columns, name: str, known: frozenset[str] | None) -> Found:
     column = batch.column(name)
     # Few rows have a text, so the others are left out first: hashing their nulls would cost more than all the rest.
-    packets = columns.packets[column.is_valid().to_numpy(zero_copy_only=False)]
+    packets = columns.packets[rows_with_value(column)]
     encoded = column.drop_null().dictionary_encode()
     texts = encoded.dictionary.to_pylist()
     found: Found = {}
@@ -75,13 +76,20 @@ def _sums(codes: npt.NDArray[Any], packets: npt.NDArray[np.uint32], length: int)
     return sums
 
 
+def _values(column: pa.Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
+    """Return which rows have a value, and those values."""
+    rows = rows_with_value(column)
+    values = np.frombuffer(column.buffers()[1], column.type.to_pandas_dtype(), len(column) + column.offset)
+    return rows, values[column.offset :][rows]
+
+
 def _http_methods(batch: pa.RecordBatch, columns: Columns) -> Found:
     return _by_text(batch, columns, "http_method", _METHODS)
 
 
 def _http_statuses(batch: pa.RecordBatch, columns: Columns) -> Found:
-    classes = np.minimum(filled(batch.column("http_status"), 0) // 100, 6)
-    sums = _sums(classes, columns.packets, 7)
+    rows, statuses = _values(batch.column("http_status"))
+    sums = _sums(np.minimum(statuses // 100, 6), columns.packets[rows], 7)
     return {(f"{number}xx" if number < 6 else "other",): sums[number] for number in range(1, 7) if sums[number]}
 
 
@@ -91,19 +99,19 @@ def _ja4(batch: pa.RecordBatch, columns: Columns) -> Found:
 
 def _tls_versions(batch: pa.RecordBatch, columns: Columns) -> Found:
     # A cipher suite is what a ServerHello has and a ClientHello has not: a handshake counts once, by what was chosen.
-    chosen = batch.column("tls_cipher").is_valid().to_numpy(zero_copy_only=False)
-    versions = np.where(chosen, filled(batch.column("tls_version"), 0), 0)
+    chosen = rows_with_value(batch.column("tls_cipher"))
+    versions = filled(batch.column("tls_version"), 0)[chosen]
+    packets = columns.packets[chosen]
     found: Found = {}
-    for number in np.unique(versions[chosen]).tolist():
+    for number in np.unique(versions).tolist():
         key = (_TLS_VERSIONS.get(number, UNKNOWN if number == 0 else "other"),)
-        packets = int(columns.packets[chosen & (versions == number)].sum())
-        found[key] = found.get(key, 0) + packets
+        found[key] = found.get(key, 0) + int(packets[versions == number].sum())
     return found
 
 
 def _flagged(name: str) -> Callable[[pa.RecordBatch, Columns], Found]:
     def count(batch: pa.RecordBatch, columns: Columns) -> Found:
-        packets = int(columns.packets[is_true(batch.column(name))].sum())
+        packets = int(columns.packets[true_rows(batch.column(name))].sum())
         return {(): packets} if packets else {}
 
     return count
@@ -172,13 +180,10 @@ def time_families(names: Iterable[str] = schema.BY_NAME) -> tuple[TimeFamily, ..
 
 def count_times(batch: pa.RecordBatch, columns: Columns, name: str) -> list[int]:
     """Return packets by bucket of ``TIME_BUCKETS`` (and above), then the sum in nanoseconds."""
-    column = batch.column(name)
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
-    times = filled(column, 0)[valid]
-    packets = columns.packets[valid]
-    bounds = np.array([round(bound * 1e9) for bound in TIME_BUCKETS], np.int64)
-    buckets = np.searchsorted(bounds, times, side="left")
-    return [*_sums(buckets, packets, len(bounds) + 1), int((times.astype(np.int64) * packets).sum())]
+    rows, times = _values(batch.column(name))
+    packets = columns.packets[rows]
+    buckets = np.searchsorted(_BOUNDS, times, side="left")
+    return [*_sums(buckets, packets, len(_BOUNDS) + 1), int((times.astype(np.int64) * packets).sum())]
 
 
 def has_values(batch: pa.RecordBatch, name: str) -> bool:

@@ -162,7 +162,7 @@ class Workloads:
 
     def see(self, envelope: Envelope, batch: pa.RecordBatch, read: Columns, _counts: Counts | None) -> None:
         """Add one batch."""
-        marks = columns.frozen(columns.is_true(batch.column("retransmission")).view(np.uint8))
+        marks = columns.frozen(columns.booleans(batch.column("retransmission"), 0))
         with self.lock:
             last = int(read.time.max(initial=0))
             here = self._observation.here(
