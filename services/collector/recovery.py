@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,8 @@ _log = get("recovery")
 
 #: How many messages at the head of a boot's queue may have been sent when it ended: the most that ``in_flight`` allows.
 MOST_IN_FLIGHT: Final = 256
+#: The name of a boot's folder. What is named otherwise is not ours, and is neither read nor removed.
+_BOOT_FOLDER: Final = re.compile(r"\d{20}-.+")
 
 
 @dataclass(slots=True)
@@ -86,7 +89,7 @@ class Leftover:
 def leftovers(folder: Path) -> list[Leftover]:
     """Return what each former boot left, the oldest first; a boot that left nothing readable is given as empty."""
     found = []
-    for boot_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for boot_folder in sorted(path for path in folder.iterdir() if _BOOT_FOLDER.fullmatch(path.name) and path.is_dir()):
         leftover = _read_boot(boot_folder)
         _log.info(
             "former boot found in the spool",

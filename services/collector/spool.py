@@ -249,7 +249,7 @@ class Spool:
     def _take_folder(self, folder: Path) -> list[Leftover]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (folder / "lock").open("wb")
+            self._lock = (folder / "lock").open("ab")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return leftovers(folder)
         except BlockingIOError as error:

@@ -335,6 +335,20 @@ async def test_one_collector_a_folder(tmp_path):
     await desk.spool.stop()
 
 
+async def test_folders_of_others_are_left_alone(tmp_path):
+    """A folder that is no boot's (lost+found, a home directory by mistake) is neither adopted nor removed."""
+    others = [tmp_path / "lost+found" / "deep" / "file", tmp_path / "2026-11-25" / "00.spool", tmp_path / "lock"]
+    for path in others:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("not ours")
+    desk = Desk(tmp_path)
+    await desk.spool.start()
+    await desk.spool.stop()
+
+    assert [path.read_text() for path in others] == ["not ours"] * len(others)
+    assert len(desk.spool.books) == 1
+
+
 async def test_a_folder_that_cannot_be_used(tmp_path):
     """A path that is no folder is a fault of the configuration."""
     (tmp_path / "file").write_bytes(b"")
