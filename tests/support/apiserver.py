@@ -11,6 +11,7 @@ import asyncio
 import base64
 import copy
 import itertools
+import socket
 import ssl
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -22,7 +23,9 @@ from streamgauge.secrets.authority import make_authority, make_certificate
 if TYPE_CHECKING:
     from pathlib import Path
 
-KINDS = {"pods": "Pod", "services": "Service", "nodes": "Node"}
+KINDS = {"pods": "Pod", "services": "Service", "nodes": "Node", "endpointslices": "EndpointSlice"}
+#: API group and version of what is not in the core.
+GROUPS = {"endpointslices": "discovery.k8s.io/v1"}
 EXPIRED = {
     "kind": "Status",
     "apiVersion": "v1",
@@ -43,9 +46,12 @@ class Change(NamedTuple):
 class ApiServer:
     """Started and stopped by the test, in its event loop."""
 
-    def __init__(self, folder: Path, *, token: str = "t0ken") -> None:
+    def __init__(self, folder: Path, *, token: str = "t0ken", listener: socket.socket | None = None) -> None:
+        """``listener``: a bound socket to serve on in place of a free port of loopback."""
         self.folder = folder
         self.token = token
+        self._listener = listener or socket.create_server(("127.0.0.1", 0))
+        self.address, self.port = self._listener.getsockname()
         self.version = 100
         self.compacted = 0
         #: Whether a watch from a compacted version is refused by its status or by an event.
@@ -67,19 +73,19 @@ class ApiServer:
 
     async def __aenter__(self) -> Self:
         authority = make_authority()
-        pair = make_certificate(authority, ["127.0.0.1"])
+        pair = make_certificate(authority, [self.address])
         (self.folder / "ca.crt").write_bytes(authority.certificate)
         (self.folder / "both.pem").write_bytes(pair.certificate + pair.key)
         (self.folder / "token").write_text(self.token + "\n")
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(self.folder / "both.pem")
         application = web.Application()
-        application.router.add_get("/api/v1/{resource}", self._answer)
+        for prefix in ("/api/v1", "/apis/discovery.k8s.io/v1"):
+            application.router.add_get(f"{prefix}/{{resource}}", self._answer)
+            application.router.add_get(f"{prefix}/namespaces/{{namespace}}/{{resource}}", self._answer)
         self._runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=tls)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        await web.SockSite(self._runner, self._listener, ssl_context=tls).start()
         return self
 
     async def __aexit__(self, *_error: object) -> None:
@@ -88,7 +94,7 @@ class ApiServer:
 
     @property
     def url(self) -> str:
-        return f"https://127.0.0.1:{self.port}"
+        return f"https://{self.address}:{self.port}"
 
     def kubeconfig(self) -> Path:
         """Write a kubeconfig with the token in a file; return its path."""
@@ -132,8 +138,8 @@ class ApiServer:
     def bookmark(self) -> None:
         """Let time go by elsewhere in the cluster, and tell all watches the version."""
         self.version += 1
-        for resource, kind in KINDS.items():
-            self._note(resource, "BOOKMARK", {"kind": kind, "metadata": {"resourceVersion": str(self.version)}})
+        for resource in KINDS:
+            self._note(resource, "BOOKMARK", {"metadata": {"resourceVersion": str(self.version)}})
 
     def compact(self) -> None:
         """Forget all versions up to now."""
@@ -161,8 +167,13 @@ class ApiServer:
         return [query for path, query in self.requests if path.endswith(f"/{resource}") and ("watch" in query) == watch]
 
     def _note(self, resource: str, kind: str, thing: dict[str, Any]) -> None:
-        self._log.append(Change(self.version, resource, kind, copy.deepcopy(thing)))
+        self._log.append(Change(self.version, resource, kind, {**_type(resource), **copy.deepcopy(thing)}))
         self._wake()
+
+    def _things(self, request: web.Request) -> list[dict[str, Any]]:
+        """Return the objects that a path names: all of a resource, or those of a namespace."""
+        objects = self._objects[request.match_info["resource"]].values()
+        return [thing for thing in objects if _is_asked_for(request, thing)]
 
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
@@ -192,16 +203,19 @@ class ApiServer:
             if version < self.compacted or self.expire_pages > 0:
                 self.expire_pages -= 1
                 return web.json_response(EXPIRED, status=410)
-        things = list(self._objects[resource].values())
+        things = self._things(request)
         page = things[start : start + limit] if limit else things
         metadata: dict[str, Any] = {"resourceVersion": str(version)}
         if limit and start + limit < len(things):
             metadata["continue"] = base64.b64encode(orjson.dumps([start + limit, version])).decode()
         # As in a real list, the items do not say their kind.
-        return web.json_response({"kind": f"{KINDS[resource]}List", "metadata": metadata, "items": page})
+        kind = _type(resource)
+        return web.json_response({**kind, "kind": f"{kind['kind']}List", "metadata": metadata, "items": page})
 
     async def _watch(self, request: web.Request, resource: str) -> web.StreamResponse:
-        since = int(request.query["resourceVersion"])
+        # A watch may begin with what there is, in place of a list.
+        initial = self._things(request) if request.query.get("sendInitialEvents") == "true" else None
+        since = self.version if initial is not None else int(request.query["resourceVersion"])
         if since < self.compacted and self.gone_by_status:
             return web.json_response(EXPIRED, status=410)
         answer = web.StreamResponse(headers={"Content-Type": "application/json"})
@@ -213,6 +227,8 @@ class ApiServer:
         cut, end = self._cut, self._end
         position = next((number for number, change in enumerate(self._log) if change.version > since), len(self._log))
         log = self._log
+        if initial is not None:
+            await self._write_initial(answer, resource, initial, since)
         self.watching += 1
         try:
             while True:
@@ -220,7 +236,7 @@ class ApiServer:
                 while position < len(log):
                     change = log[position]
                     position += 1
-                    if change.resource == resource:
+                    if change.resource == resource and _is_asked_for(request, change.thing):
                         line = _line(change.kind, change.thing)
                         # A line comes in pieces that know nothing of its end.
                         await answer.write(line[: len(line) // 3])
@@ -238,6 +254,24 @@ class ApiServer:
                 await changed.wait()
         finally:
             self.watching -= 1
+
+    async def _write_initial(
+        self, answer: web.StreamResponse, resource: str, things: list[dict[str, Any]], version: int
+    ) -> None:
+        for thing in things:
+            await answer.write(_line("ADDED", {**_type(resource), **thing}))
+        end = {"resourceVersion": str(version), "annotations": {"k8s.io/initial-events-end": "true"}}
+        await answer.write(_line("BOOKMARK", {**_type(resource), "metadata": end}))
+
+
+def _type(resource: str) -> dict[str, Any]:
+    return {"kind": KINDS[resource], "apiVersion": GROUPS.get(resource, "v1")}
+
+
+def _is_asked_for(request: web.Request, thing: dict[str, Any]) -> bool:
+    """Return whether an object is in the namespace of a path; a bookmark, which is in none, always is."""
+    own = thing.get("metadata", {}).get("namespace")
+    return own is None or request.match_info.get("namespace", own) == own
 
 
 def _line(kind: str, thing: dict[str, Any]) -> bytes:
