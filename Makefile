@@ -98,6 +98,12 @@ $(STAMP)/controlplane: $(wildcard tests/deploy/k8s/controlplane/*)
 	@mkdir -p $(STAMP)
 	@tests/deploy/k8s/controlplane/build.sh $(abspath $@)
 
+.PHONY: prometheus
+prometheus: $(STAMP)/prometheus/prometheus ## build Prometheus with discovery in Kubernetes, for the tests (3 min the first time)
+
+$(STAMP)/prometheus/prometheus: $(wildcard tests/deploy/prometheus/server/*)
+	@tests/deploy/prometheus/server/build.sh $(abspath $(@D))
+
 .PHONY: checkov
 checkov: setup ## scan every overlay with checkov, in an environment of its own
 	@$(BIN)/python -m tests.deploy.k8s.checkov
