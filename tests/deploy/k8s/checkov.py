@@ -23,6 +23,7 @@ _ENVIRONMENT: Final = rendering.ROOT / ".stamps" / f"checkov-{VERSION}"
 _IMAGE_USER: Final = "the image's files belong to this user"
 _RELEASED: Final = "our images get a digest when a release pushes them; until then they are loaded by hand"
 _TOKEN: Final = "asks the API server which address is which pod"
+_TARGETS: Final = "asks the API server which addresses are behind our Services"
 #: (check, workload): why it stays.
 EXPLAINED: Final = {
     ("CKV_K8S_19", "collector"): "a pod sees its own packets only; the node's are in the node's network namespace",
@@ -30,6 +31,7 @@ EXPLAINED: Final = {
     ("CKV_K8S_40", "collector"): "Kubernetes gives an added capability to uid 0 only",
     ("CKV_K8S_25", "collector"): "a packet socket needs NET_RAW",
     ("CKV_K8S_38", "exporter"): _TOKEN,
+    ("CKV_K8S_38", "prometheus"): _TARGETS,
     ("CKV_K8S_38", "dashboard"): "shows what its read-only account may see",
     ("CKV_K8S_40", "grafana"): _IMAGE_USER,
     ("CKV_K8S_40", "dashboard"): _IMAGE_USER,

@@ -144,6 +144,16 @@ MAY = (
     # Logs of other namespaces may hold secrets.
     ("dashboard", "get", "pods:log", "streamgauge", True),
     ("dashboard", "get", "pods:log", "kube-system", False),
+    ("prometheus", "watch", "discovery.k8s.io/endpointslices", "streamgauge", True),
+    ("prometheus", "watch", "discovery.k8s.io/endpointslices", "streamgauge-capture", True),
+    ("prometheus", "list", "pods", "streamgauge-capture", True),
+    ("prometheus", "list", "services", "streamgauge", True),
+    ("prometheus", "list", "pods", "kube-system", False),
+    ("prometheus", "list", "pods", "", False),
+    ("prometheus", "list", "nodes", "", False),
+    ("prometheus", "get", "secrets", "streamgauge", False),
+    ("prometheus", "list", "configmaps", "streamgauge-capture", False),
+    ("prometheus", "delete", "pods", "streamgauge", False),
     ("default", "list", "pods", "streamgauge", False),
 )
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from tests.support import rendering, require
+from tests.support import prometheus_build, rendering, require
 from tests.support.dry import namespaces
 from tests.support.dry.cluster import Cluster
 from tests.support.dry.pod import KERNELS
@@ -63,7 +63,7 @@ def _minio(pod: Pod) -> list[str]:
 #: In place of each image's program, by container; ours run as the manifest says.
 PROGRAMS = {
     "nats": lambda pod: [str(_PYTHON.with_name("nats-server")), *pod.spec["args"]],
-    "prometheus": lambda pod: ["/usr/bin/prometheus", *pod.spec["args"]],
+    "prometheus": lambda pod: [prometheus_build.program("prometheus"), *pod.spec["args"]],
     "alertmanager": lambda pod: ["/usr/bin/prometheus-alertmanager", *pod.spec["args"]],
     "minio": _minio,
     "minio-setup": lambda _pod: ["true"],
@@ -110,10 +110,11 @@ class Traffic:
 @pytest.fixture(name="cluster", scope="module")
 def _cluster() -> Iterator[Cluster]:
     require.root()
-    for name in ("ip", "nft", "unshare", "setpriv", "nginx", "prometheus", "prometheus-alertmanager"):
+    for name in ("ip", "nft", "unshare", "setpriv", "nginx", "prometheus-alertmanager"):
         require.program(name)
     for name in ("nats-server", "weed"):
         require.program(name)
+    prometheus_build.program("prometheus")
     _compile_kernels()
     folder = Path(tempfile.mkdtemp(prefix="sg-dry-"))
     folder.chmod(0o755)
@@ -230,11 +231,22 @@ def test_the_door_asks_for_the_login_and_leads_to_every_part(cluster: Cluster) -
 
     def targets() -> bool:
         found = json.loads(ask("/prometheus/api/v1/query?query=up")[1])["data"]["result"]
-        up = sorted(sample["metric"]["job"] for sample in found if sample["value"][1] == "1")
-        assert up == sorted(["collector"] * NODES + ["backup"] * 3 + ["exporter"] * 2 + ["nginx"] * 2 + ["prometheus"])
+        up = {(sample["metric"]["job"], sample["metric"]["instance"]) for sample in found if sample["value"][1] == "1"}
+        expected = {
+            (job, f"{job}-{n}") for job, count in (("backup", 3), ("exporter", 2), ("nginx", 2)) for n in range(count)
+        }
+        expected |= {("collector", f"node-{number}") for number in range(NODES)} | {("prometheus", "127.0.0.1:9090")}
+        assert (len(found), up) == (len(expected), expected)
         return True
 
     eventually_sync(targets, within=60)
+    # What Prometheus and the exporter ask the API server, with the tokens that the manifest gives them.
+    assert cluster.control is not None
+    assert cluster.control.asked() >= {
+        "/apis/discovery.k8s.io/v1/namespaces/streamgauge-capture/endpointslices",
+        "/apis/discovery.k8s.io/v1/namespaces/streamgauge/endpointslices",
+        "/api/v1/pods",
+    }
 
 
 @pytest.mark.parametrize(

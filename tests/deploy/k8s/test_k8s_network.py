@@ -118,8 +118,7 @@ def test_only_who_needs_the_api_server_reaches_it_and_has_a_token(variant: str) 
     }
     holding = {work.name for work in rendering.workloads(variant) if work.pod.get("automountServiceAccountToken")}
 
-    assert {"exporter", "dashboard"} == reaching
-    assert {"exporter", "dashboard"} == holding
+    assert {"exporter", "prometheus", "dashboard"} == reaching == holding
 
 
 @pytest.mark.parametrize("variant", rendering.VARIANTS)

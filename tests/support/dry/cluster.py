@@ -1,4 +1,4 @@
-"""A bridge, a name server, and every pod of a manifest on it; starts, probes, restarts and stops them.
+"""A bridge, a name server, an API server, and every pod of a manifest on it; starts, probes, restarts and stops them.
 
 The first node has the bridge and all pods; the others are addresses on it where nothing runs but what is on each node.
 """
@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from tests.support.dry import namespaces
+from tests.support.dry import control, namespaces
 from tests.support.dry.names import NameServer
 from tests.support.dry.pod import DNS_ADDRESS, Pod
 from tests.support.dry.volumes import Configuration
@@ -61,6 +61,7 @@ class Cluster:
                 pod = Pod(self, workload, ordinal, f"{_POD_NETWORK}.{number}")
                 self.pods[pod.name] = pod
         self._names: NameServer | None = None
+        self.control: control.Control | None = None
         self._over = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="kubelet", daemon=True)
 
@@ -84,6 +85,8 @@ class Cluster:
             pod.kill()
         if self._names is not None:
             self._names.__exit__()
+        if self.control is not None:
+            self.control.__exit__()
         for namespace in {pod.namespace for pod in self.pods.values()} | {self.node}:
             if (Path("/run/netns") / namespace).exists():
                 # What a pod's program started and left behind.
@@ -139,20 +142,23 @@ class Cluster:
         for service in self.objects:
             meta = service["metadata"]
             if service["kind"] == "Service" and (meta["name"], meta["namespace"]) == (service_name, namespace):
-                selector = {"matchLabels": service["spec"]["selector"]}
-                return [
-                    pod.address
-                    for pod in self.pods.values()
-                    if pod.workload.namespace == namespace
-                    and selector_matches(selector, pod.workload.labels)
-                    and (not pod_name or pod_name == [pod.name])
-                ]
+                return [pod.address for pod in self.behind(service) if not pod_name or pod_name == [pod.name]]
         return None
+
+    def behind(self, service: Manifest) -> list[Pod]:
+        """Return the pods that a Service selects."""
+        selector = {"matchLabels": service["spec"]["selector"]}
+        return [
+            pod
+            for pod in self.pods.values()
+            if pod.workload.namespace == service["metadata"]["namespace"]
+            and selector_matches(selector, pod.workload.labels)
+        ]
 
     def _endpoints(self) -> list[tuple[Endpoint, list[int]]]:
         """Return everything that can be talked to, with its ports."""
         found = [(pod.endpoint, pod.ports) for pod in self.pods.values()]
-        found.append((Endpoint("node", self.node_address(0)), []))
+        found.append((Endpoint("node", self.node_address(0)), [control.PORT]))
         found.append((Endpoint("dns", DNS_ADDRESS), [53]))
         return found
 
@@ -168,6 +174,7 @@ class Cluster:
         ):
             namespaces.inside(self.node, *command.split())
         self._names = NameServer(self.node, DNS_ADDRESS, self.addresses).__enter__()
+        self.control = control.Control(self).__enter__()
 
     def _keep(self) -> None:
         while not self._over.wait(0.5):

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.support.dry import namespaces, volumes
+from tests.support.dry import control, namespaces, volumes
 from tests.support.reachability import Endpoint
 
 if TYPE_CHECKING:
@@ -228,7 +228,8 @@ class Pod:
             "status.podIP": self.address,
         }
         own = self.cluster.configuration.environment(self.spec, self.workload.namespace, fields)
-        return {**_IMAGE_ENVIRONMENT, **own, **self.variables}
+        assert self.cluster.control is not None
+        return {**_IMAGE_ENVIRONMENT, **self.cluster.control.environment, **own, **self.variables}
 
     def _mounts(self) -> list[tuple[str, str, bool]]:
         """Make the volumes and return (source, target, writable), outer mounts first."""
@@ -255,6 +256,10 @@ class Pod:
                 KERNELS.mkdir(parents=True, exist_ok=True)
                 KERNELS.chmod(0o1777)
                 found.append((str(KERNELS), "/tmp/kernels", True))
+        if self.workload.pod.get("automountServiceAccountToken"):
+            assert self.cluster.control is not None
+            self.cluster.control.write_token(self.folder / "volumes" / "token", self.workload.namespace)
+            found.append((str(self.folder / "volumes" / "token"), control.TOKEN_FOLDER, False))
         # A kubelet makes the places of mounts within a volume before it is mounted read-only.
         for outer, outer_target, _ in found:
             for _inner, target, _ in found:
