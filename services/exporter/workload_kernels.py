@@ -1,7 +1,7 @@
 # mypy: allow-untyped-defs, allow-untyped-decorators
 """Counts traffic by pair of workloads, each packet once, over whole batches.
 
-The rules are in workloads.py and observation.py. Keys of pairs are ``source << 36 | destination << 8 | protocol``.
+The rules are in workloads.py and observation.py. Keys of pairs: ``(source << 36 | destination << 8 | protocol) + 1``.
 """
 
 from __future__ import annotations
@@ -19,13 +19,18 @@ _OTHER_INTERFACE = 3
 # Label positions of workloads.
 _WORLD = 0
 _UNKNOWN = 1
-# Columns of the amounts.
-_PACKETS = 0
-_BYTES = 1
-_RETRANSMITS = 2
-_RESETS = 3
-_DNS_FAILURES = 4
-_UNANSWERED = 5
+# Columns of the owners.
+_LABEL = 0
+_NODE = 1
+_SERVICE = 2
+# Columns of the pairs.
+_KEY = 0
+_PACKETS = 1
+_BYTES = 2
+_RETRANSMITS = 3
+_RESETS = 4
+_DNS_FAILURES = 5
+_UNANSWERED = 6
 _TCP = 6
 
 _NO_RCODE = 0xFFFF
@@ -53,17 +58,26 @@ def _is_inside(halves, row, networks):
 @inner
 def _label(owner, halves, row, owners, networks):
     if owner >= 0:
-        return owners.labels[owner]
+        return owners[owner, _LABEL]
     return _UNKNOWN if _is_inside(halves, row, networks) else _WORLD
+
+
+@inner
+def _is_service(owner, owners):
+    return owner >= 0 and owners[owner, _SERVICE] != 0
 
 
 @inner
 def _is_here(source, destination, node, owners, collectors):
     """Return whether this node is the one that counts packets between two owners."""
-    if source >= 0 and owners.nodes[source] >= 0 and collectors[owners.nodes[source]]:
-        return owners.nodes[source] == node
-    if destination >= 0 and owners.nodes[destination] >= 0 and collectors[owners.nodes[destination]]:
-        return owners.nodes[destination] == node
+    if source >= 0:
+        home = owners[source, _NODE]
+        if home >= 0 and collectors[home]:
+            return home == node
+    if destination >= 0:
+        home = owners[destination, _NODE]
+        if home >= 0 and collectors[home]:
+            return home == node
     return True
 
 
@@ -110,21 +124,23 @@ def _is_elected(columns, row, here, elections):
 
 @inner
 def _enter(pairs, key):
-    place = _find(pairs.places, pairs.keys, key)
-    entry = pairs.places[place] - 1
-    if entry < 0:
-        entry = pairs.state[0]
-        pairs.state[0] = entry + 1
-        pairs.places[place] = entry + 1
-        pairs.keys[entry] = key
-        for measure in range(pairs.amounts.shape[1]):
-            pairs.amounts[entry, measure] = 0
-    return entry
+    """Return the place of a pair."""
+    mask = np.uint64(len(pairs.table) - 1)
+    place = (np.uint64(key) * _MIX >> _SHIFT) & mask
+    while pairs.table[place, _KEY] != key:
+        if pairs.table[place, _KEY] == 0:
+            pairs.table[place, _KEY] = key
+            pairs.used[pairs.state[0]] = place
+            pairs.state[0] += 1
+            break
+        place = (place + _ONE) & mask
+    return place
 
 
 @inner
 def _key(source, destination, protocol):
-    return np.uint64(source) << np.uint64(36) | np.uint64(destination) << np.uint64(8) | np.uint64(protocol)
+    """Return the key of a pair, which is never 0."""
+    return (np.int64(source) << 36 | np.int64(destination) << 8 | np.int64(protocol)) + 1
 
 
 @kernel
@@ -147,12 +163,12 @@ def count_rows(columns, marks, who, here, elections, pairs, left, first):
         source = who.sources[row]
         destination = who.destinations[row]
         reason = -1
-        if (source >= 0 and who.owners.services[source]) or (destination >= 0 and who.owners.services[destination]):
+        if _is_service(source, who.owners) or _is_service(destination, who.owners):
             reason = _SERVICE_ADDRESS
         elif not _is_here(source, destination, here.node, who.owners, who.collectors):
             reason = _OTHER_NODE
         else:
-            if pairs.state[0] + 2 > len(pairs.keys):
+            if pairs.state[0] + 2 > len(pairs.used):
                 return row
             if not here.alone:
                 if columns.time[row] <= here.alone_until:
@@ -171,16 +187,16 @@ def count_rows(columns, marks, who, here, elections, pairs, left, first):
         from_label = _label(source, columns.source, row, who.owners, who.inside)
         to_label = _label(destination, columns.destination, row, who.owners, who.inside)
         entry = _enter(pairs, _key(from_label, to_label, protocol))
-        pairs.amounts[entry, _PACKETS] += packets
-        pairs.amounts[entry, _BYTES] += length
+        pairs.table[entry, _PACKETS] += packets
+        pairs.table[entry, _BYTES] += length
         if marks[row]:
-            pairs.amounts[entry, _RETRANSMITS] += packets
+            pairs.table[entry, _RETRANSMITS] += packets
         if columns.tcp_flags[row] & _RST:
-            pairs.amounts[entry, _RESETS] += packets
+            pairs.table[entry, _RESETS] += packets
         rcode = columns.dns_rcode[row]
         if columns.dns_response[row] == 1 and rcode != 0 and rcode != _NO_RCODE:
             asked = _enter(pairs, _key(to_label, from_label, protocol))
-            pairs.amounts[asked, _DNS_FAILURES] += packets
+            pairs.table[asked, _DNS_FAILURES] += packets
     return len(columns.packets)
 
 
@@ -193,16 +209,16 @@ def count_unanswered(sources, destinations, who, here, pairs, first):
     for row in range(first, len(sources)):
         source = who.sources[row]
         destination = who.destinations[row]
-        if (source >= 0 and who.owners.services[source]) or (destination >= 0 and who.owners.services[destination]):
+        if _is_service(source, who.owners) or _is_service(destination, who.owners):
             continue
         if not _is_here(source, destination, here.node, who.owners, who.collectors):
             continue
-        if pairs.state[0] == len(pairs.keys):
+        if pairs.state[0] == len(pairs.used):
             return row
         from_label = _label(source, sources, row, who.owners, who.inside)
         to_label = _label(destination, destinations, row, who.owners, who.inside)
         entry = _enter(pairs, _key(from_label, to_label, who.protocols[_TCP]))
-        pairs.amounts[entry, _UNANSWERED] += 1
+        pairs.table[entry, _UNANSWERED] += 1
     return len(sources)
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from services.exporter import columns, networks, words
 from services.exporter.observation import REASONS, SKIPPED, Collectors, Observation
 from services.exporter.series import REBALANCE_INTERVAL, SeriesTable
-from services.exporter.workload_kernels import count_rows, count_unanswered, index_keys
+from services.exporter.workload_kernels import count_rows, count_unanswered
 from streamgauge.identity.table import IdentityTable
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ WORLD: Final = "__world__"
 _NOBODY: Final[tuple[Workload, ...]] = ((WORLD,) * 3, (words.UNKNOWN,) * 3)
 
 #: Pairs whose sums are gathered at a time.
-_CAPACITY: Final = 1 << 17
-#: Columns of the sums: packets, bytes, events.
-_MEASURES: Final = 6
+_CAPACITY: Final = 1 << 16
 _EVENTS: Final = ("retransmits", "resets", "dns_failures", "unanswered")
 _NO_ENDS: Final = np.zeros((0, 4), np.uint64)
 _NO_TIMES: Final = np.zeros(0, np.int64)
@@ -54,20 +52,14 @@ _NO_TIMES: Final = np.zeros(0, np.int64)
 FOLD_INTERVAL: Final = 5.0
 
 
-class Owners(NamedTuple):
-    """What is known of each owner of an address."""
-
-    labels: npt.NDArray[np.int32]  # position of its workload
-    nodes: npt.NDArray[np.int32]  # number of its node, -1: on no node
-    services: npt.NDArray[np.uint8]  # 1: a service
-
-
 class Who(NamedTuple):
     """What the kernel needs to know of n rows to name and place them."""
 
     sources: npt.NDArray[np.int32]  # position in owners, -1: nobody known
     destinations: npt.NDArray[np.int32]
-    owners: Owners
+    #: [k, 4] position of the owner's workload; number of its node, -1: on no node; 1: a service. What is asked together
+    #: lies in one line of the cache.
+    owners: npt.NDArray[np.int32]
     collectors: npt.NDArray[np.uint8]  # by number of a node: has a collector
     protocols: npt.NDArray[np.uint8]  # position in words.PROTOCOLS by number
     inside: Networks
@@ -76,10 +68,18 @@ class Who(NamedTuple):
 class Pairs(NamedTuple):
     """Sums by pair and protocol until they go into the series tables."""
 
-    places: npt.NDArray[np.int32]
-    keys: npt.NDArray[np.uint64]
-    amounts: npt.NDArray[np.int64]  # [capacity, measures]
-    state: npt.NDArray[np.int64]  # [entries in use]
+    #: [places, 8] key (0: free), packets, bytes, events; by hash, each in one line of the cache.
+    table: npt.NDArray[np.int64]
+    used: npt.NDArray[np.int64]  # places that are taken
+    state: npt.NDArray[np.int64]  # [how many they are]
+
+    @classmethod
+    def empty(cls) -> Pairs:
+        """Return room for ``_CAPACITY`` pairs; at most half of the places are taken, so that a search ends soon."""
+        words = np.zeros(8 * (2 * _CAPACITY + 1), np.int64)
+        first = -words.ctypes.data % 64 // 8
+        table = words[first : first + 8 * 2 * _CAPACITY].reshape(-1, 8)
+        return cls(table, np.zeros(_CAPACITY, np.int64), np.zeros(1, np.int64))
 
 
 class WorkloadTables(NamedTuple):
@@ -113,12 +113,7 @@ class Workloads:
         self._collectors = collectors
         self._conversations = conversations
         self._observation = Observation()
-        self._pairs = Pairs(
-            places=np.zeros(4 * _CAPACITY, np.int32),
-            keys=np.zeros(_CAPACITY, np.uint64),
-            amounts=np.zeros((_CAPACITY, _MEASURES), np.int64),
-            state=np.zeros(1, np.int64),
-        )
+        self._pairs = Pairs.empty()
         self._collecting = np.zeros(0, np.uint8)
         self._looked = 0.0
         self._folded = 0.0
@@ -132,7 +127,7 @@ class Workloads:
         self._moves = 0
         self._living: AbstractSet[Workload] = frozenset()
         self._table = IdentityTable()
-        self._owners = Owners(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.uint8))
+        self._owners = np.zeros((0, 4), np.int32)
         self.use(self._table, frozenset())
 
     def use(self, table: IdentityTable, living: AbstractSet[Workload]) -> None:
@@ -147,18 +142,14 @@ class Workloads:
             self.flush()
             self._table, self._living = table, living
             positions: dict[Workload, int] = {workload: position for position, workload in enumerate(_NOBODY)}
-            labels, nodes = [], []
+            owners = []
             for owner in table.owners:
                 workload = (owner.namespace, owner.workload, owner.workload_kind)
-                labels.append(positions.setdefault(workload, len(positions)))
-                nodes.append(self._node(owner.node) if owner.node else -1)
+                node = self._node(owner.node) if owner.node else -1
+                owners.append((positions.setdefault(workload, len(positions)), node, owner.is_service, 0))
             self._labels = list(positions)
             self._slots.clear()
-            self._owners = Owners(
-                np.array(labels, np.int32),
-                np.array(nodes, np.int32),
-                np.array([owner.is_service for owner in table.owners], np.uint8),
-            )
+            self._owners = np.array(owners, np.int32).reshape(-1, 4)
 
     def see(self, envelope: Envelope, batch: pa.RecordBatch, read: Columns, _counts: Counts | None) -> None:
         """Add one batch."""
@@ -209,11 +200,14 @@ class Workloads:
 
     def flush(self) -> None:
         """Move the sums into the series tables; the caller holds ``lock``."""
-        used = int(self._pairs.state[0])
-        keys, traffic = self._pairs.keys[:used], self.tables.traffic
+        used = self._pairs.used[: self._pairs.state[0]]
+        pairs, traffic = self._pairs.table[used], self.tables.traffic
+        self._pairs.table[used] = 0
+        self._pairs.state[0] = 0
+        keys = pairs[:, 0] - 1
         if self._moves != traffic.moves:
             self._slots.clear()
-        for key, amounts in zip(keys.tolist(), self._pairs.amounts[:used, :2].tolist(), strict=True):
+        for key, amounts in zip(keys.tolist(), pairs[:, 1:3].tolist(), strict=True):
             # Tuples of seven names cost three times as much as the sums (1.8 → 0.5 µs a pair).
             slot = self._slots.get(key)
             if slot is not None:
@@ -225,15 +219,13 @@ class Workloads:
                 if slot is not None:
                     self._slots[key] = slot
         self._moves = traffic.moves
-        events = self._pairs.amounts[:used, 2:]
+        events = pairs[:, 3 : 3 + len(_EVENTS)]
         happened = np.flatnonzero(events.any(axis=1))
         for key, rows in zip(keys[happened].tolist(), events[happened].tolist(), strict=True):
             names = self._names(key)
             for table, amount in zip(self.tables[1:], rows, strict=True):
                 if amount:
                     table.add(names, (amount,))
-        self._pairs.state[0] = 0
-        index_keys(self._pairs.places, self._pairs.keys, 0)
 
     def _names(self, key: int) -> Key:
         """Return the label values of a pair."""

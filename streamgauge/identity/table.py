@@ -184,7 +184,9 @@ def _arrays(spans: dict[tuple[bytes, int], list[_Span]]) -> Arrays:
     starts = np.fromiter((span.start for span in every), np.int64, len(every))
     stops = np.fromiter((span.end for span in every), np.int64, len(every))
     owners = np.fromiter((span.owner for span in every), np.int32, len(every))
-    keys = np.empty((len(spans), 8), np.uint64)
+    words = np.empty(8 * (len(spans) + 1), np.uint64)
+    first = -words.ctypes.data % 64 // 8
+    keys = words[first : first + 8 * len(spans)].reshape(-1, 8)
     keys[:, :2] = _words(b"".join(packed for packed, _ in spans))
     keys[:, 2] = [length for _, length in spans]
     keys[:, 3], keys[:, 4] = ends - counts, ends
