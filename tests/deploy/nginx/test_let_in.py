@@ -148,6 +148,18 @@ def test_websockets_work(house: House, path: str, part: str) -> None:
     assert [part] == [one.upstream for one in house.recorder.take()]
 
 
+@pytest.mark.parametrize("protocol", ["h2c", "h2c, websocket", "TLS/1.0", "SPDY/3.1"])
+def test_no_other_protocol_is_taken_up_behind_the_door(house: House, protocol: str) -> None:
+    """A tunnel of another protocol would carry requests that the door never sees."""
+    headers = {"Upgrade": protocol, "Connection": "Upgrade, HTTP2-Settings", "HTTP2-Settings": "AAMAAABkAAQAAP__"}
+    answer = house.door.get("/grafana/", login=house.login, headers=headers | {"Origin": house.door.url})
+    (request,) = house.recorder.take()
+
+    assert answer.status == 200
+    assert request.header("Upgrade") == request.header("HTTP2-Settings") == []
+    assert request.header("Connection") == ["close"]
+
+
 @pytest.mark.parametrize(("path", "part"), [("/events", "exporter"), ("/dashboard/logs/events", "dashboard")])
 def test_events_are_passed_on_as_they_come(house: House, path: str, part: str) -> None:
     upstream = house.upstreams[part]

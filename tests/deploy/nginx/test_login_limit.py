@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
 from tests.deploy.nginx.conftest import House, basic
@@ -45,6 +48,29 @@ def test_a_browser_without_a_login_yet_is_asked_not_limited(house: House) -> Non
 
     assert {answer.status for answer in answers} == {401}
     assert answers[0].header("WWW-Authenticate") == 'Basic realm="streamgauge"'
+
+
+def test_strangers_do_not_keep_each_other_waiting(house: House) -> None:
+    """nginx lets requests of the same kind wait for the first in steps of half a second; these must not."""
+
+    def slowest_of_many() -> float:
+        seconds: list[float] = []
+
+        def ask(source: str) -> None:
+            begin = time.monotonic()
+            assert house.door.get("/", source=source).status == 401
+            seconds.append(time.monotonic() - begin)
+
+        threads = [threading.Thread(target=ask, args=(f"127.3.5.{number}",)) for number in range(1, 21)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(seconds) == len(threads)
+        return max(seconds)
+
+    # The best of three: the machine may be busy.
+    assert min(slowest_of_many() for _ in range(3)) < 0.45
 
 
 @pytest.mark.parametrize("path", ["/_login", "/_login/", "/_login?x=1", "/x/../_login"])
