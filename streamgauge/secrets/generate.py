@@ -73,13 +73,23 @@ class Generator:
         self._vault.replace("nginx/tls.key", pair.key)
 
     def warnings(self) -> list[str]:
-        """Return what the operator should know: certificates about to expire, or without a wanted name."""
-        certificates = ("authority/ca.crt", "nginx/tls.crt", "nats/tls.crt", "minio/public.crt")
-        found = [
-            f"{name} expires in {authority.days_left(self._vault.read(name))} days: --rotate certificates"
-            for name in certificates
-            if authority.expires_soon(self._vault.read(name))
-        ]
+        """Return what the operator should know: certificates about to expire, or without a wanted name.
+
+        Raises:
+            ConfigurationError: a certificate cannot be read.
+
+        """
+        found = []
+        for name in ("authority/ca.crt", "nginx/tls.crt", "nats/tls.crt", "minio/public.crt"):
+            try:
+                days, soon = authority.days_left(self._vault.read(name)), authority.expires_soon(self._vault.read(name))
+            except ValueError as error:
+                way = "" if name.startswith("authority/") else ", or remove it, and a new one is made"
+                raise ConfigurationError(
+                    f"{self._vault.path(name)} is no certificate (PEM); put it back{way}"
+                ) from error
+            if soon:
+                found.append(f"{name} expires in {days} days: --rotate certificates")
         names = authority.names_of(self._vault.read("nginx/tls.crt"))
         found += [
             f"nginx/tls.crt is not for {host}: --rotate certificates --host {host}"

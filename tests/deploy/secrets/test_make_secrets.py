@@ -255,6 +255,17 @@ def test_an_empty_secret_is_refused(made: Path, capsys: pytest.CaptureFixture[st
     assert "backup/nats-password is empty" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["nginx/tls.crt", "nats/tls.crt"])
+def test_a_damaged_certificate_is_named(made: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    (made / name).write_text("no certificate")
+
+    assert run(made) == 2
+    assert f"{name} is no certificate" in capsys.readouterr().err
+
+    (made / name).unlink()
+    assert run(made) == 0
+
+
 def test_keys_are_handed_out_to_their_readers(made: Path, tmp_path: Path) -> None:
     require.root()
     volumes = tmp_path / "volumes"
