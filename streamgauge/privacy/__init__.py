@@ -86,7 +86,7 @@ class Privacy:
 
     def _hide_hardware(self, rows: Rows, hidden: npt.NDArray[np.bool_]) -> None:
         """Take out the hardware addresses of rows with a pseudonym, and of rows without an IP header (ARP)."""
-        if self._policy.default.addresses != "off":
+        if self._policy.hides_any:
             hidden = hidden | (rows.column("present") & np.uint64(Present.IP) == 0)
         chosen = np.flatnonzero(hidden)
         rows.buffers.u8[SLOTS["present"], chosen] &= ~np.uint64(Present.ETHERNET)

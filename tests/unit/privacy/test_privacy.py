@@ -116,6 +116,15 @@ def test_hardware_addresses_of_arp_go_too() -> None:
     assert hidden([frame], names="drop")[0]["src_mac"] is not None
 
 
+def test_hardware_addresses_of_arp_go_too_where_only_a_rule_hides(tmp_path: Path) -> None:
+    """The asker may be one whose address a rule hides: nothing in the row says that it is not."""
+    rules = tmp_path / "privacy.toml"
+    rules.write_text('[[rule]]\nnetworks = ["10.0.0.0/24"]\naddresses = "all"\n')
+    frame = packets.ethernet(packets.arp("10.0.0.1", "10.0.0.2"), 0x0806)
+
+    assert hidden([frame], policy=rules)[0]["src_mac"] is None
+
+
 @pytest.mark.parametrize("option", ["hash", "drop"])
 def test_names_and_paths(option: str) -> None:
     """DNS, TLS and HTTP; everything else of the row stays."""
