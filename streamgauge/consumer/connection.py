@@ -8,6 +8,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from streamgauge.errors import BusError, ConfigurationError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _PING_INTERVAL: Final = 10  # seconds
 _PINGS_UNANSWERED: Final = 3
+_SCHEMES: Final = ("nats", "tls", "ws", "wss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,26 @@ class Login:
     tls: ssl.SSLContext | str | Path | None = None
     timeout: float = 10.0
     inbox_prefix: str = "_INBOX"
+
+    def check(self) -> None:
+        """Look at the URLs, which nats-py would only stumble over, or take for the name of a host.
+
+        Raises:
+            ConfigurationError: one is none.
+
+        """
+        if not isinstance(self.servers, str):
+            raise ConfigurationError("servers is one text; write several URLs in it, separated by commas")
+        for url in self.servers.split(","):
+            try:
+                parsed = urlsplit(url.strip() if "://" in url else f"nats://{url.strip()}")
+                right = parsed.scheme in _SCHEMES and bool(parsed.hostname) and parsed.port != 0
+            except ValueError:
+                right = False
+            if not right:
+                raise ConfigurationError(
+                    f"{_without_login(url.strip())!r} is no URL of NATS: write nats://host:4222, or tls://host:4222"
+                )
 
     def options(self) -> dict[str, Any]:
         """Return the options of ``nats.connect``.

@@ -8,7 +8,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from streamgauge import codec, subjects
+from streamgauge import codec, schema, subjects
 from streamgauge.consumer.batch import Batch
 from streamgauge.consumer.connection import Login, close, connect
 from streamgauge.consumer.durable import DurableSource
@@ -82,10 +82,8 @@ class Subscription:
         self._check()
 
     def _check(self) -> None:
-        if not self._subject.startswith((f"{subjects.TRAFFIC}.", f"{REPLAY}.")):
-            raise ConfigurationError(
-                f"subject {self._subject!r} is no {subjects.TRAFFIC}.<node>.<class>: try {subjects.TRAFFIC}.*.dns"
-            )
+        self._login.check()
+        check_subject(self._subject)
         if self._durable is not None and not _NAME.fullmatch(self._durable):
             raise ConfigurationError(f"durable={self._durable!r}: a name is made of letters, digits, - and _")
         if not self._live and self._subject.startswith(REPLAY):
@@ -300,6 +298,25 @@ def subscribe(
         buffer_bytes=buffer_bytes,
         ack_wait=ack_wait,
     )
+
+
+def check_subject(subject: str) -> None:
+    """Make sure that batches can come under a subject: a server would wait for ever with the asker.
+
+    Raises:
+        ConfigurationError: it is none of ours, or names a class that does not exist.
+
+    """
+    tokens = str(subject).split(".")
+    ours = ".".join(tokens[:2]) in (subjects.TRAFFIC, REPLAY)
+    whole = len(tokens) == 4 or (tokens[-1] == ">" and len(tokens) in (3, 4))
+    if not ours or not whole or not all(tokens) or re.search(r"\s", subject):
+        raise ConfigurationError(
+            f"subject {subject!r} is no {subjects.TRAFFIC}.<node>.<class>: try {subjects.TRAFFIC}.*.dns"
+        )
+    classes = [member.token for member in schema.TrafficClass]
+    if tokens[-1] not in ("*", ">", *classes):
+        raise ConfigurationError(f"subject {subject!r}: {tokens[-1]} is no class; there are {', '.join(classes)}")
 
 
 def stored(subject: str) -> str:

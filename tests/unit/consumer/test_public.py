@@ -59,6 +59,11 @@ def test_examples_in_the_sources_are_true(name: str) -> None:
     [
         ({"subject": "trafic.v1.*.dns"}, "'trafic.v1.*.dns' is no traffic.v1.<node>.<class>"),
         ({"subject": "traffic.v2.*.dns"}, "is no traffic.v1"),
+        ({"subject": "traffic.v1..dns"}, "is no traffic.v1"),
+        ({"subject": "traffic.v1.dns"}, "is no traffic.v1"),
+        ({"subject": "traffic.v1.my node.dns"}, "is no traffic.v1"),
+        ({"subject": None}, "is no traffic.v1"),
+        ({"subject": "traffic.v1.*.DNS"}, "DNS is no class; there are other, tcp, udp, dns"),
         ({"durable": "my reader"}, "letters, digits, - and _"),
         ({"subject": "replay.v1.*.dns", "since": "all"}, "is in no stream"),
         ({"follow": False}, "follow=False ends a replay"),
@@ -70,6 +75,24 @@ def test_wrong_arguments_are_told_before_anything_is_connected(options: dict[str
     """One line says what and how."""
     with pytest.raises(streamgauge.ConfigurationError, match=words.replace("*", r"\*").replace(".", r"\.")):
         streamgauge.subscribe("nats://127.0.0.1:1", **options)
+
+
+@pytest.mark.parametrize(
+    "servers",
+    ["", "http://one:8222", "nats://one:99999", "nats://", "nats://one:4222,,nats://two", "nats://me:secret@one:port"],
+)
+def test_wrong_urls_are_told_at_once(servers: str) -> None:
+    """Not after the time that a server may take; and without the password."""
+    with pytest.raises(streamgauge.ConfigurationError, match="is no URL of NATS: write nats://host:4222") as told:
+        streamgauge.subscribe(servers)
+
+    assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("servers", ["one", "one:4222", "nats://me:p%40ss@one, tls://two:4223", "wss://[::1]:443"])
+def test_urls_that_nats_takes(servers: str) -> None:
+    """The scheme and the port may be left out."""
+    streamgauge.subscribe(servers)
 
 
 def test_a_password_in_the_url_is_not_shown() -> None:
