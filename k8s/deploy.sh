@@ -25,6 +25,15 @@ if grep -q '^kind: NetworkPolicy' "$manifests"; then
     addresses=$(kubectl get nodes -o jsonpath='{.items[*].status.addresses[?(@.type=="InternalIP")].address}')
     # shellcheck disable=SC2086 # a list of words
     ${PYTHON:-python3} k8s/check_nodes.py "$manifests" $addresses || fail "correct k8s/overlays/$overlay/nodes.yaml"
+
+    # Where the network wraps packets between nodes (Calico's IPIP and VXLAN, flannel's VXLAN), a collector's come from its
+    # node's end of the tunnel. Not refused: not every way between two nodes is wrapped.
+    tunnels=$(kubectl get nodes -o jsonpath='{range .items[*]}{.metadata.annotations.projectcalico\.org/IPv4IPIPTunnelAddr}{"\n"}{.metadata.annotations.projectcalico\.org/IPv4VXLANTunnelAddr}{"\n"}{.metadata.annotations.flannel\.alpha\.coreos\.com/backend-type}={.spec.podCIDR}{"\n"}{end}' |
+        sed -n -e 's|^vxlan=\([^/]*\)/.*|\1|p' -e '/^[0-9.][0-9.]*$/p')
+    # shellcheck disable=SC2086 # lists of words
+    if [ "$(echo $addresses | wc -w)" -gt 1 ] && ! ${PYTHON:-python3} k8s/check_nodes.py "$manifests" $tunnels; then
+        echo "deploy: warning: these are ends of the network's tunnels; see \"Who reaches whom\" in docs/13-kubernetes.md" >&2
+    fi
 fi
 
 # A Job cannot be changed; these two may run again at any time.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -38,6 +40,56 @@ def test_nodes_outside_the_policies_are_named(
 
     assert run.returncode == (1 if refused else 0)
     assert (refused or "") in run.stderr
+
+
+_KUBECTL = """#!/bin/sh
+case "$*" in
+    kustomize*) cat "$MANIFESTS" ;;
+    *InternalIP*) echo "$NODES" ;;
+    *podCIDR*) printf '%s' "$TUNNELS" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("nodes", "tunnels", "warned"),
+    [
+        ("172.18.0.2 172.18.0.3", "10.233.103.0\n\n=\n10.233.70.1\n\n=\n", ["10.233.103.0", "10.233.70.1"]),
+        ("172.18.0.2 172.18.0.3", "\n10.244.7.1\n=\n", ["10.244.7.1"]),
+        ("172.18.0.2 172.18.0.3", "\n\nvxlan=10.42.0.0/24\n\n\nvxlan=10.42.1.0/24\n", ["10.42.0.0", "10.42.1.0"]),
+        ("172.18.0.2 172.18.0.3", "\n\nhost-gw=10.42.0.0/24\n", []),
+        ("172.18.0.2 172.18.0.3", "\n\n=10.244.0.0/24\n", []),
+        # One node: NATS is on it, and no tunnel on the way.
+        ("172.18.0.2", "\n\nvxlan=10.42.0.0/24\n", []),
+    ],
+)
+def test_ends_of_tunnels_outside_the_policies_are_pointed_out(
+    nodes: str, tunnels: str, warned: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "kubectl").write_text(_KUBECTL)
+    (tmp_path / "kubectl").chmod(0o755)
+    (tmp_path / "manifests.yaml").write_text(rendering.text("dev"))
+    folder = tmp_path / "copy"
+    shutil.copytree(rendering.ROOT / "k8s", folder / "k8s")
+    (folder / "secrets").mkdir()
+    (folder / "secrets" / "kustomization.yaml").touch()
+
+    run = subprocess.run(
+        ["sh", str(folder / "k8s" / "deploy.sh"), "dev"],
+        env={
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "MANIFESTS": str(tmp_path / "manifests.yaml"),
+            "NODES": nodes,
+            "TUNNELS": tunnels,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert all(address in run.stderr for address in warned)
+    assert ("ends of the network's tunnels" in run.stderr) == bool(warned)
 
 
 def test_deploying_without_secrets_says_what_to_do(tmp_path: Path) -> None:
