@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -17,7 +18,7 @@ from services.exporter.series import REBALANCE_INTERVAL, SeriesTable
 from streamgauge import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     import pyarrow as pa
 
@@ -26,18 +27,25 @@ if TYPE_CHECKING:
 _SIZE_CELLS: Final = len(words.SIZE_BUCKETS) + 1
 #: Lines of a histogram on the page: buckets, count and sum.
 _SIZE_LINES: Final = _SIZE_CELLS + 2
+#: Sizes whose bucket is looked up, in bytes: up to a frame of Ethernet with its tags.
+_SMALL: Final = 1536
 _TIME_CELLS: Final = len(optional.TIME_BUCKETS) + 1
 #: Most series of the family by port, if the budget is larger: a scan of ports must not fill Prometheus.
 _PORTS: Final = 2000
+#: Label values by position in the cells of ``Counts``, flattened.
+_TRAFFIC: Final = tuple(itertools.product(words.PROTOCOLS, words.APPS, words.DIRECTIONS))
+_RESPONSES: Final = tuple(itertools.product(words.QTYPES, words.RCODES))
+_FLOWS: Final = tuple(itertools.product(words.PROTOCOLS, words.DIRECTIONS))
 
 
 class Lookups(NamedTuple):
-    """Positions by number (words.py), and the bounds of the size histogram."""
+    """Positions by number (words.py), the bounds of the size histogram, and the bucket of each size of most packets."""
 
     protocol: npt.NDArray[np.uint8]
     qtype: npt.NDArray[np.uint8]
     rcode: npt.NDArray[np.uint8]
     size_buckets: npt.NDArray[np.int64]
+    small_sizes: npt.NDArray[np.uint8]
 
 
 class Counts(NamedTuple):
@@ -148,6 +156,7 @@ class Aggregator:
             words.qtype_positions(),
             words.rcode_positions(),
             np.array(words.SIZE_BUCKETS, np.int64),
+            np.searchsorted(words.SIZE_BUCKETS, np.arange(_SMALL)).astype(np.uint8),
         )
         self._rebalanced = time.monotonic()
 
@@ -156,7 +165,7 @@ class Aggregator:
         counts = Counts.zero()
         read = columns.read(batch)
         directions = np.empty(len(batch), np.uint8)
-        count_batch(read, self._lookups, self._inside, directions, counts)
+        count_batch(read, self._lookups, self._inside, directions, np.zeros(256, np.int64), counts)
         self.conversations.count(envelope.node, read, directions, counts)
         ports = list(self._ports.count(read))
         counted = {
@@ -204,9 +213,10 @@ class Aggregator:
         node, tables = envelope.node, self.tables
         if not tables.status.has((node, words.STATUSES[0])):
             self._begin(node)
-        for (protocol, app, direction), amounts in _cells(counts.traffic):
-            labels = (words.PROTOCOLS[protocol], words.APPS[app], words.DIRECTIONS[direction])
-            tables.traffic.add((node, envelope.interface, *labels), amounts)
+        cells = counts.traffic.reshape(-1, 2)
+        taken = (cells[:, 0] | cells[:, 1]).nonzero()[0]
+        for position, amounts in zip(taken.tolist(), cells[taken].tolist(), strict=True):
+            tables.traffic.add((node, envelope.interface, *_TRAFFIC[position]), amounts)
         for table, counted, names in (
             (tables.status, counts.status, words.STATUSES),
             (tables.flags, counts.flags, words.FLAGS),
@@ -215,14 +225,16 @@ class Aggregator:
             (tables.silent, counts.silent, words.QTYPES),
             (tables.unanswered, counts.unanswered, words.DIRECTIONS),
         ):
-            for position in np.flatnonzero(counted).tolist():
-                table.add((node, names[position]), (int(counted[position]),))
-        for qtype, rcode in np.argwhere(counts.responses).tolist():
-            packets = int(counts.responses[qtype, rcode])
-            tables.responses.add((node, words.QTYPES[qtype], words.RCODES[rcode]), (packets,))
-        for protocol, direction in np.argwhere(counts.flows).tolist():
-            began = int(counts.flows[protocol, direction])
-            tables.flows.add((node, words.PROTOCOLS[protocol], words.DIRECTIONS[direction]), (began,))
+            for name, packets in zip(names, counted.tolist(), strict=True):
+                if packets:
+                    table.add((node, name), (packets,))
+        for table, counted, pairs in (
+            (tables.responses, counts.responses, _RESPONSES),
+            (tables.flows, counts.flows, _FLOWS),
+        ):
+            flat = counted.reshape(-1)
+            for position in flat.nonzero()[0].tolist():
+                table.add((node, *pairs[position]), (int(flat[position]),))
         tables.sizes.add((node,), [*counts.sizes.tolist(), total_bytes])
 
     def _begin(self, node: str) -> None:
@@ -236,10 +248,3 @@ class Aggregator:
         ):
             for name in names:
                 table.add((node, name), (0,))
-
-
-def _cells(traffic: npt.NDArray[np.int64]) -> Iterator[tuple[tuple[int, int, int], tuple[int, int]]]:
-    """Yield the positions and amounts of the cells that hold packets or bytes."""
-    for protocol, app, direction in np.argwhere(traffic.any(axis=3)).tolist():
-        packets, length = traffic[protocol, app, direction].tolist()
-        yield (protocol, app, direction), (packets, length)

@@ -57,14 +57,16 @@ def _count_dns(columns, row, packets, lookups, counts):
 
 
 @kernel
-def count_batch(columns, lookups, networks, directions, counts):
+def count_batch(columns, lookups, networks, directions, by_flags, counts):
     """Add the rows of a batch to ``counts``.
 
     columns: columns.Columns of n rows. lookups: aggregate.Lookups. directions u1[n] is filled with positions in
-    words.DIRECTIONS. counts: aggregate.Counts, in packets except [..., 1] of ``traffic``, which is bytes, and
-    ``silent``, which is queries. A merged row counts its packets at their mean size.
+    words.DIRECTIONS. by_flags i8[256]: zeros, filled with the packets by their flags of TCP. counts: aggregate.Counts,
+    in packets except [..., 1] of ``traffic``, which is bytes, and ``silent``, which is queries. A merged row counts its
+    packets at their mean size.
     """
     bounds = lookups.size_buckets
+    small = len(lookups.small_sizes)
     for row in range(len(columns.packets)):
         packets = int(columns.packets[row])
         length = columns.bytes[row]
@@ -82,14 +84,20 @@ def count_batch(columns, lookups, networks, directions, counts):
         counts.status[columns.status[row]] += packets
         flags = columns.tcp_flags[row]
         if flags != 0:
-            _count_flags(flags, packets, counts.flags)
+            by_flags[flags] += packets
             if flags & _RST:
                 counts.resets[direction] += packets
         if columns.dns_response[row] != 2:
             _count_dns(columns, row, packets, lookups, counts)
         if packets > 0:
             size = length if packets == 1 else length // packets
-            bucket = 0
-            while bucket < len(bounds) and size > bounds[bucket]:
-                bucket += 1
+            if 0 <= size < small:
+                bucket = int(lookups.small_sizes[size])
+            else:
+                bucket = 0
+                while bucket < len(bounds) and size > bounds[bucket]:
+                    bucket += 1
             counts.sizes[bucket] += packets
+    for flags in range(256):
+        if by_flags[flags] != 0:
+            _count_flags(flags, by_flags[flags], counts.flags)

@@ -173,12 +173,19 @@ def count_conversations(columns, directions, rule, attempts, silent, seen, first
     attempts, silent, seen: conversations.Attempts, Silent, Seen. counts: aggregate.Counts, of which ``flows`` and
     ``unanswered`` are filled.
     """
+    window = np.uint64(0)
+    begins = ends = np.int64(0)
     for row in range(first, len(columns.packets)):
         if columns.ip_version[row] == 0 or columns.packets[row] == 0:
             continue
         number = columns.ip_protocol[row]
         if number != _TCP:
-            window = np.uint64(columns.time[row] // rule.window)
+            time = columns.time[row]
+            if not begins <= time < ends:
+                # A division costs more than all the rest, and a window holds many rows.
+                begins = time // rule.window * rule.window
+                ends = begins + rule.window
+                window = np.uint64(time // rule.window)
             start = _mix(_mix(rule.salt, window), np.uint64(number))
             if _is_first(seen, _ends(columns, row, start, _is_reverse(columns, row))):
                 counts.flows[rule.protocols[number], directions[row]] += 1
