@@ -99,20 +99,23 @@ async def run(store: Store, scratch: Path, *, length: float, seed: int | None = 
 
 async def _choose(store: Store, length: int, chance: random.Random) -> Selection:
     """Return a window that begins at a random place of a random object."""
-    folders = await store.folders(objects.prefix("summaries"))
-    if not folders:
-        raise StoreError(f"bucket {store.bucket} holds no summaries: there is nothing to restore")
-    listed = await store.list_all(chance.choice(folders))
-    keys = [stored for stored in listed if ObjectName.parse(stored.key)]
-    if not keys:
-        raise StoreError(f"bucket {store.bucket} holds no summaries of ours: there is nothing to restore")
-    name = ObjectName.parse(chance.choice(keys).key)
-    assert name is not None
+    name = await _any_object(store, chance)
     hour = int(name.hour.timestamp()) * 10**9
     around = await make_plan(store, Selection(hour, hour + 3600 * 10**9))
     part = chance.choice(around.parts)
     since = chance.randint(part.first, part.last)
     return Selection(since, since + length)
+
+
+async def _any_object(store: Store, chance: random.Random) -> ObjectName:
+    """Return a random object of a random day; folders that hold nothing (any more) are passed over."""
+    folders = [folder for folder in await store.folders(objects.prefix("summaries")) if objects.folder_day(folder)]
+    for folder in chance.sample(folders, k=len(folders)):
+        named = [ObjectName.parse(stored.key) for stored in await store.list_all(folder)]
+        ours = [name for name in named if name is not None]
+        if ours:
+            return chance.choice(ours)
+    raise StoreError(f"bucket {store.bucket} holds no summaries: there is nothing to restore")
 
 
 async def _restore(store: Store, plan: Plan, path: Path) -> None:

@@ -33,6 +33,8 @@ _NAME: Final = re.compile(
     r"(?:shard=(?P<shard>\d+)/)?(?P<incarnation>\d{8}T\d{12}Z)-(?P<first>\d{16})-(?P<last>\d{16})\.parquet"
 )
 
+_DAY: Final = re.compile(r"(?:summaries|ledger|identity)/v\d+/date=(?P<date>\d{4}-\d\d-\d\d)/?")
+
 #: Bytes read from the end of an object at first: the footer of an ordinary object is smaller.
 FOOTER_GUESS: Final = 64 << 10
 _MAGIC: Final = b"PAR1"
@@ -41,6 +43,15 @@ _MAGIC: Final = b"PAR1"
 def prefix(kind: ObjectKind) -> str:
     """Return the folder of one kind of object."""
     return f"{kind}/v{schema.VERSION}/"
+
+
+def folder_day(folder: str) -> datetime | None:
+    """Return the day of a date's folder; None when the folder is none of ours: other programs leave some, too."""
+    match = _DAY.fullmatch(folder)
+    try:
+        return datetime.strptime(match["date"], "%Y-%m-%d").replace(tzinfo=UTC) if match else None
+    except ValueError:
+        return None
 
 
 def incarnation(created: datetime) -> str:

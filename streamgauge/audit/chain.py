@@ -23,7 +23,7 @@ _Lane = tuple[str, int | None]
 
 def judge(evidence: Evidence) -> list[Finding]:
     """Return what is wrong with the objects themselves."""
-    findings: list[Finding] = []
+    findings = [Finding("bucket", f"{key} was altered: {why}", key=key) for key, why in evidence.unreadable.items()]
     grouped = lanes(evidence.objects)
     for (incarnation, shard), lane in grouped.items():
         for before, one in zip([None, *lane[:-1]], lane, strict=True):

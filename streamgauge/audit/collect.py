@@ -20,7 +20,7 @@ from nats.js.errors import APIError, NotFoundError
 from streamgauge import footers, leases, objects, schema, subjects
 from streamgauge.audit.model import Evidence, Examined, Waiting, Window
 from streamgauge.bus import shard_count
-from streamgauge.errors import BusError, PayloadError, StoreError
+from streamgauge.errors import BusError, PayloadError, StoreError, SubjectError
 from streamgauge.ledger import LedgerRecord
 from streamgauge.objects import ObjectName
 from streamgauge.ranges import RangeSet
@@ -59,15 +59,15 @@ async def from_bucket(store: Store, evidence: Evidence, progress: Callable[[int]
             return one
 
     evidence.objects = list(await asyncio.gather(*(examine(name, stored) for name, stored in listing.items())))
-    evidence.ledger = [
-        record
-        for stored in (await _list(store, "ledger", evidence.window)).values()
-        for record in ledger_records(await store.get(stored.key))
-    ]
-    evidence.quarantine = {
-        int(stored.key.rpartition("-")[2].partition(".")[0])
-        for stored in await store.list_all(f"quarantine/v{schema.VERSION}/")
-    }
+    for stored in (await _list(store, "ledger", evidence.window)).values():
+        try:
+            evidence.ledger += ledger_records(await store.get(stored.key))
+        except PayloadError as error:
+            evidence.unreadable[stored.key] = str(error)
+    for stored in await store.list_all(f"quarantine/v{schema.VERSION}/"):
+        sequence = stored.key.rpartition("-")[2].removesuffix(".json")
+        if sequence.isdecimal():  # else none of ours
+            evidence.quarantine.add(int(sequence))
     await _look_up_newest(store, evidence)
     evidence.expire_days = await _expire_days(store)
 
@@ -81,8 +81,8 @@ async def _list(store: Store, kind: ObjectKind, window: Window) -> dict[ObjectNa
 
 
 def _in_window(folder: str, window: Window) -> bool:
-    day = datetime.strptime(folder.rstrip("/").rpartition("date=")[2], "%Y-%m-%d").replace(tzinfo=UTC)
-    return window.has_partition(day, timedelta(days=1))
+    day = objects.folder_day(folder)
+    return day is not None and window.has_partition(day, timedelta(days=1))
 
 
 async def _examine(store: Store, name: ObjectName, stored: StoredObject) -> Examined:
@@ -93,11 +93,19 @@ async def _examine(store: Store, name: ObjectName, stored: StoredObject) -> Exam
 
 
 def ledger_records(data: bytes) -> list[LedgerRecord]:
-    """Return the records of a ledger object."""
-    table = pq.read_table(pa.BufferReader(data))
-    position = table.schema.get_field_index("time")
-    table = table.set_column(position, "time", table["time"].cast(pa.int64()))
-    return [LedgerRecord(**row) for row in table.to_pylist()]
+    """Return the records of a ledger object.
+
+    Raises:
+        PayloadError: it is damaged.
+
+    """
+    try:
+        table = pq.read_table(pa.BufferReader(data))
+        position = table.schema.get_field_index("time")
+        table = table.set_column(position, "time", table["time"].cast(pa.int64()))
+        return [LedgerRecord(**row) for row in table.to_pylist()]
+    except (pa.ArrowException, OSError, KeyError, TypeError) as error:
+        raise PayloadError(f"its ledger records cannot be read: {error}") from error
 
 
 async def _look_up_newest(store: Store, evidence: Evidence) -> None:
@@ -213,7 +221,10 @@ async def _read_waiting(
     stored = _stored(evidence)
     async for message in _messages(bus, stream, wanted, info, after=after, headers_only=True):
         progress(1)
-        shard = subjects.parse(message.subject).shard or 0
+        try:
+            shard = subjects.parse(message.subject).shard or 0
+        except SubjectError:
+            continue  # the backup keeps it in quarantine
         sequence = message.metadata.sequence.stream
         if sequence <= committed.get(shard, 0):
             continue

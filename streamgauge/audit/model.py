@@ -93,6 +93,8 @@ class Evidence:
     window: Window = field(default_factory=Window)
     objects: list[Examined] = field(default_factory=list)
     ledger: list[LedgerRecord] = field(default_factory=list)
+    #: Ledger objects that are damaged, by key, and how.
+    unreadable: dict[str, str] = field(default_factory=dict)
     waiting: dict[Who, Waiting] = field(default_factory=dict)
     #: What the backup notes of its lanes.
     notes: dict[str, Record] = field(default_factory=dict)

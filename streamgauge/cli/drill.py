@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def drill(
-    minutes: Annotated[float, typer.Option(min=0.001, help="Length of the window.")] = 5.0,
+    minutes: Annotated[float, typer.Option(min=0.001, max=527_040, help="Length of the window.")] = 5.0,
     seed: Annotated[int | None, typer.Option(help="Choose the same window again.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a line.")] = False,
     metrics_file: Annotated[

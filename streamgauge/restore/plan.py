@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from streamgauge import footers, objects
@@ -101,8 +101,8 @@ async def make_plan(store: Store, selection: Selection, progress: Callable[[int]
 
 
 def _may_reach(folder: str, selection: Selection, length: timedelta) -> bool:
-    day = datetime.strptime(folder.rstrip("/").rpartition("date=")[2], "%Y-%m-%d").replace(tzinfo=UTC)
-    return selection.meets(_ns(day), _ns(day + length + selection.reach))
+    day = objects.folder_day(folder)
+    return day is not None and selection.meets(_ns(day), _ns(day + length + selection.reach))
 
 
 def _hour_may_reach(stored: StoredObject, selection: Selection) -> bool:

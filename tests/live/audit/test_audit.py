@@ -13,10 +13,13 @@ from streamgauge import objects
 from streamgauge.audit import Window, take
 from streamgauge.cli.main import main
 from streamgauge.ledger import LedgerRecord
+from streamgauge.restore import make_plan
+from streamgauge.restore.plan import Selection
 from streamgauge.store import Store
 from tests.support.backup import Running
 from tests.support.objects import write_lane
 from tests.support.summaries import publish
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.live
 
@@ -203,6 +206,33 @@ async def test_a_window(case):
 
     assert report.objects == 0
     assert report.findings == []
+
+
+async def test_what_others_left_beside_the_objects(case):
+    """Folders, files and messages of others are none of ours: passed over by audit, restore and drill."""
+    await case.stored(1)
+    await case.ledger()
+    for key in ("summaries/v1/_temporary/0/part", "ledger/v1/_temporary/part", "quarantine/v1/readme.txt"):
+        await case.store.put(key, b"not ours", content_type="text/plain")
+    await case.running.bus.jetstream.publish("traffic.v1.node-a.unheard-of", b"not ours")
+    report = await case.audit()
+    plan = await make_plan(case.store, Selection(1))
+
+    assert (report.findings, report.objects, report.rows) == ([], 1, 100)
+    assert plan.rows == 100
+
+
+async def test_a_damaged_ledger_object(case):
+    """A ledger object that cannot be read is named, and the rest is judged all the same."""
+    await case.stored(1)
+    await case.ledger()
+    await eventually(lambda: case.store.list_all("ledger/"))
+    (stored,) = await case.store.list_all("ledger/")
+    await case.store.put(stored.key, b"PAR1 damaged PAR1", content_type="text/plain")
+    report = await case.audit()
+
+    assert [(finding.stage, finding.key) for finding in report.findings] == [("bucket", stored.key)]
+    assert (report.objects, report.accounts[0].stored) == (1, 100)
 
 
 async def test_a_thousand_objects_in_seconds(s3_settings):

@@ -28,6 +28,20 @@ def test_a_name_says_stream_sequences_hour_and_shard():
     assert ObjectName.parse(KEY) == name
 
 
+def test_folders_of_days():
+    """Only ours have a day: other programs leave folders in a bucket, too."""
+    day = datetime(2026, 11, 25, tzinfo=UTC)
+
+    assert [objects.folder_day(f"{objects.prefix(kind)}date=2026-11-25/") for kind in objects.KINDS] == [day] * 3
+    for other in (
+        "summaries/v1/_temporary/",
+        "summaries/v1/date=2026-13-01/",
+        "summaries/v1/date=",
+        "date=2026-11-25/",
+    ):
+        assert objects.folder_day(other) is None
+
+
 @given(
     st.sampled_from(objects.KINDS),
     st.integers(0, 10**15),

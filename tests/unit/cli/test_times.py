@@ -11,6 +11,7 @@ from streamgauge.errors import ConfigurationError
 
 NOW = datetime(2026, 11, 25, 14, tzinfo=UTC)
 SECOND = 10**9
+LATEST = 2**63 - 1
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,15 @@ def test_what_is_no_time(given):
     """One line that names the option and shows how."""
     with pytest.raises(ConfigurationError, match=r"--until .* is no time"):
         times.parse(given, "--until")
+
+
+@pytest.mark.parametrize(
+    ("given", "time"),
+    [("99999999999999d", -LATEST), ("9" * 400 + "s", -LATEST), ("9999-12-31", LATEST), ("0001-01-01", -LATEST)],
+)
+def test_times_no_packet_can_have(given, time):
+    """A time that does not fit into 64 bits of ns is the first or the last that does."""
+    assert times.parse(given, "--since") == time
 
 
 def test_a_window_ends_after_it_begins():
