@@ -30,7 +30,8 @@ def restore(
         bool, typer.Option("--names", help="Add who had the addresses when the packets were seen, as columns.")
     ] = False,
     reach_days: Annotated[
-        float, typer.Option(min=0, help="How long before the window an object may begin that reaches into it.")
+        float,
+        typer.Option(min=0, max=36_525, help="How long before the window an object may begin that reaches into it."),
     ] = 1.0,
 ) -> int:
     """Bring a window of what was stored back out, in time order.
@@ -58,6 +59,12 @@ def restore(
     if link_type is not None and link_type not in LINK_TYPES:
         raise ConfigurationError(f"--link-type {link_type!r} is none of {', '.join(LINK_TYPES)}")
     pace = _pace(rate)
+    if to is None and (resume is not None or pace is not None):
+        raise ConfigurationError("--resume and --rate are of a replay; add --to nats")
+    if to is not None and output is not None:
+        raise ConfigurationError("--output is of a file, and --to nats replays into NATS; choose one")
+    if link_type is not None and form != "pcap":
+        raise ConfigurationError("--link-type is of a pcap; add --format pcap")
     first, last = times.window(since, until)
     selection = Selection(first, node=node, reach=timedelta(days=reach_days))
     if last is not None:

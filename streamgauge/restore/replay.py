@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Batches between two notes of how far it is; each is flushed to the server first.
 _NOTE_EVERY: Final = 64
+#: Seconds the server may take until it has what was published.
+_FLUSH_TIMEOUT: Final = 30
 
 
 @dataclass(slots=True)
@@ -80,6 +82,7 @@ class Replay:
         self._sequences: dict[str, int] = {}
         self._class_totals: dict[tuple[str, TrafficClass], tuple[int, int]] = {}
         self._begun: tuple[float, int] | None = None
+        self._disconnects = bus.disconnects
         self.progress = Progress()
 
     async def run(self) -> Progress:
@@ -122,21 +125,32 @@ class Replay:
         payload = await asyncio.to_thread(codec.encode, batch.rows)
         try:
             await self._bus.client.publish(subject, payload, headers=envelope.headers())
-            self.progress.batches += 1
-            self.progress.rows += envelope.rows
-            self.progress.packets += envelope.packets
-            self._told(envelope.rows)
-            if self.progress.batches % _NOTE_EVERY == 0:
-                await self._note()
         except (nats.errors.Error, TimeoutError, OSError) as error:
-            raise BusError(
-                f"the replay stopped after {self.progress.batches} batches: {error}"
-                + (f"; it goes on from {self._resume}" if self._resume else "")
-            ) from error
+            raise self._stopped(str(error) or type(error).__name__) from error
+        self.progress.batches += 1
+        self.progress.rows += envelope.rows
+        self.progress.packets += envelope.packets
+        self._told(envelope.rows)
+        if self.progress.batches % _NOTE_EVERY == 0:
+            await self._note()
+
+    def _stopped(self, reason: str) -> BusError:
+        on = f"the same command goes on from {self._resume}" if self._resume else "--resume FILE lets one go on"
+        return BusError(f"the replay stopped after {self.progress.batches} batches: {reason}; {on}")
 
     async def _note(self) -> None:
-        """Note how far it is, once the server has all of it."""
-        await self._bus.client.flush(timeout=30)
+        """Note how far it is, once the server has all of it.
+
+        Raises:
+            BusError: the connection was interrupted since the replay began, and what was on its way may be lost.
+
+        """
+        try:
+            await self._bus.client.flush(timeout=_FLUSH_TIMEOUT)
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise self._stopped(str(error) or type(error).__name__) from error
+        if self._bus.disconnects != self._disconnects:
+            raise self._stopped("the connection was interrupted, and what was on its way then may be lost")
         if self._resume is not None:
             noted = {"plan": self._plan.digest, "batches": self.progress.skipped + self.progress.batches}
             part = self._resume.with_name(self._resume.name + ".part")

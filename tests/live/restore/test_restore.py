@@ -16,7 +16,7 @@ import pytest
 from streamgauge import codec, drill, schema, subjects, text
 from streamgauge.cli.main import main
 from streamgauge.encode import Origin, to_arrow
-from streamgauge.errors import ConfigurationError, StoreError
+from streamgauge.errors import BusError, ConfigurationError, StoreError
 from streamgauge.restore import make_plan, outputs, read
 from streamgauge.restore.plan import Selection
 from streamgauge.restore.replay import Replay
@@ -228,6 +228,25 @@ async def test_replay_goes_on_where_it_stopped(running, tmp_path):
         await Replay(running.bus, running.store, other, rate=None, resume=note, told=lambda _rows: None).run()
 
 
+async def test_replay_that_was_interrupted_says_so(running, nats_server, tmp_path):
+    """What was on its way when the server died may be lost: no success, and the note stays where it was certain."""
+    await fill(running)
+    note = tmp_path / "replay.json"
+    plan = await make_plan(running.store, Selection())
+    interrupted = False
+
+    def interrupt(_rows):
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
+            nats_server.kill()
+            nats_server.start()
+
+    with pytest.raises(BusError, match=f"the same command goes on from {note}"):
+        await Replay(running.bus, running.store, plan, rate=None, resume=note, told=interrupt).run()
+    assert not note.exists()
+
+
 @pytest.mark.parametrize(("rate", "seconds"), [(1.0, 0.8), (4.0, 0.2)])
 async def test_replay_keeps_the_pace(running, rate, seconds):
     """At a rate the batches come as far apart as they were captured, divided by it."""
@@ -259,6 +278,18 @@ async def test_drill(running, tmp_path):
     assert await drill.last_verified(notes) > 0
 
 
+async def test_drill_passes_over_days_that_hold_nothing(running, tmp_path):
+    """Some servers keep the folders of what expired, and other programs leave theirs."""
+    await fill(running, 3)
+    for day in range(1, 9):
+        await running.store.put(f"summaries/v1/date=2026-01-0{day}/marker", b"", content_type="text/plain")
+    await running.store.put("summaries/v1/_temporary/part", b"", content_type="text/plain")
+    outcome = await drill.run(running.store, tmp_path, length=3600, seed=1)
+
+    assert outcome.good, outcome.differences
+    assert outcome.rows > 0
+
+
 async def test_drill_finds_what_is_wrong(running, tmp_path):
     """When an object lost rows behind the back of its footer, the drill says for which node."""
     await fill(running, 3)
@@ -288,9 +319,14 @@ def test_commands(nats_server, s3_server, s3_settings, monkeypatch, capsys):
     assert main(["restore", "--format", "xml"]) == 2
     assert main(["restore", "--rate", "fast"]) == 2
     assert main(["restore", "--to", "kafka"]) == 2
+    assert main(["restore", "--resume", "note.json"]) == 2
+    assert main(["restore", "--to", "nats", "--output", "rows.csv"]) == 2
+    assert main(["restore", "--link-type", "raw"]) == 2
+    assert main(["restore", "--reach-days", "inf"]) == 2
+    assert main(["drill", "--minutes", "inf"]) == 2
     assert main(["restore"]) == 1
     assert main(["drill", "--offline"]) == 1
-    assert len(capsys.readouterr().err.splitlines()) == 5
+    assert len(capsys.readouterr().err.splitlines()) == 10
 
 
 def test_at_rest_columns_are_the_schema():
