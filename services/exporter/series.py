@@ -80,12 +80,14 @@ class SeriesTable:
         """Return the slot of a key's own series, for ``add_to``; valid until ``moves`` changes."""
         return self._slots.get(key)
 
-    def add_to(self, slot: int, amounts: Sequence[int]) -> None:
-        """Add to the totals of a slot."""
-        values = self.values[slot]
-        for measure, amount in enumerate(amounts):
-            values[measure] += amount
-        self._recent[slot] += sum(amounts) if self._weight is None else amounts[self._weight]
+    def add_to(self, slots: Iterable[int], rows: Iterable[Sequence[int]]) -> None:
+        """Add a row of amounts to the totals of each slot."""
+        every, recent, weight, measures = self.values, self._recent, self._weight, range(self._measures)
+        for slot, amounts in zip(slots, rows, strict=True):
+            values = every[slot]
+            for measure in measures:
+                values[measure] += amounts[measure]
+            recent[slot] += sum(amounts) if weight is None else amounts[weight]
 
     def add(self, key: Key, amounts: tuple[int, ...] | list[int]) -> None:
         """Add to a key's totals."""
