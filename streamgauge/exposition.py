@@ -28,14 +28,18 @@ _ESCAPES: Final = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 _HELP_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n"})
 
 
+def plain(value: object) -> str:
+    """Return what a label shows of a value: printable and of bounded length, not yet escaped."""
+    raw = str(value)[:_LABEL_LENGTH]
+    if raw.isprintable():
+        return raw
+    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in raw)
+
+
 def label(value: object) -> str:
     """Return a label value that cannot break the exposition format: escaped, printable, of bounded length."""
-    raw = str(value)[:_LABEL_LENGTH]
-    if raw.isprintable() and '"' not in raw and "\\" not in raw:
-        return raw
-    return "".join(
-        character if character.isprintable() or character == "\n" else "\ufffd" for character in raw
-    ).translate(_ESCAPES)
+    raw = plain(value)
+    return raw.translate(_ESCAPES) if '"' in raw or "\\" in raw or "\n" in raw else raw
 
 
 def bound(value: float) -> str:

@@ -14,6 +14,8 @@ from services.exporter.columns import frozen
 from services.exporter.heavy import HeavyTable
 from services.exporter.names import count_domains
 from services.exporter.series import SeriesTable
+from services.exporter.words import OTHER
+from streamgauge.exposition import plain
 from streamgauge.text import address_text
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ class OptIn:
         """Add a batch."""
         if self.domains is not None:
             for domain in count_domains(batch, columns):
-                self.domains.add((domain.name,), (domain.queries, domain.failures))
+                self.domains.add((_shown(domain.name),), (domain.queries, domain.failures))
         if self.talkers is not None and self._pairs is not None:
             self._add_pairs(self.talkers, self._pairs, columns)
 
@@ -85,3 +87,13 @@ class OptIn:
                 packed = key.tobytes()
                 talkers.add((address_text(packed[:16]), address_text(packed[16:])), amounts)
             pairs.clear()
+
+
+def _shown(domain: str) -> str:
+    """Return a domain as its label shows it: names that look the same there are one series, and none is ours.
+
+    Whoever asks for names chooses them: ``__other__`` would be a second series with the labels of what is beyond the
+    budget, and Prometheus drops one of two. With its last dot it is the same name and another label.
+    """
+    shown = plain(domain)
+    return f"{shown}." if shown == OTHER else shown
