@@ -35,6 +35,8 @@ LARGEST: Final = 16 << 20
 
 _FIELDS: Final = ("namespace", "workload", "kind", "node")
 _LONGEST: Final = 253
+#: ``__other__``, ``__world__`` and their like: a name that is one would be a second series with the same labels.
+_RESERVED: Final = "__"
 
 
 def read(path: Path) -> list[Network]:
@@ -47,7 +49,8 @@ def read(path: Path) -> list[Network]:
     try:
         if path.stat().st_size > LARGEST:
             raise ConfigurationError(f"{path}: is larger than {LARGEST >> 20} MiB")
-        content = path.read_text(encoding="utf-8")
+        # Spreadsheets begin a text with a byte order mark.
+        content = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -55,22 +58,30 @@ def read(path: Path) -> list[Network]:
     networks: list[Network] = []
     faults: list[str] = []
     entries = _toml(content, path) if path.suffix == ".toml" else _csv(content)
+    lines: dict[Any, int] = {}
     for line, network, values in entries:
         try:
-            networks.append(_network(network, values))
+            entry = _network(network, values)
         except ValueError as error:
             faults.append(f"{path}:{line}: {error}")
+            continue
+        if entry.network in lines:
+            faults.append(f"{path}:{line}: {network} is named in line {lines[entry.network]}, too; leave one of them")
+        lines[entry.network] = line
+        networks.append(entry)
     if faults:
         raise ConfigurationError("\n".join(faults))
     return networks
 
 
 def _csv(content: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    first = True
     for line, text in enumerate(content.splitlines(), 1):
         if not text.strip() or text.lstrip().startswith("#"):
             continue
         values = [value.strip() for value in next(csv.reader([text]))]
-        if line == 1 and values[0] == "network":
+        heading, first = first and values[0].lower() == "network", False
+        if heading:
             continue
         more = {"too many values": text} if len(values) > 1 + len(_FIELDS) else {}
         yield line, values[0], {**dict(zip(_FIELDS, values[1:], strict=False)), **more}
@@ -100,6 +111,8 @@ def _network(text: str, values: dict[str, Any]) -> Network:
     for name, value in values.items():
         if not isinstance(value, str) or len(value) > _LONGEST or not (value.isprintable() or not value):
             raise ValueError(f"{name} is {value!r}; write a name of at most {_LONGEST} characters")
+        if value.startswith(_RESERVED):
+            raise ValueError(f"{name} is {value!r}; names that begin with {_RESERVED} are those of the metrics")
     if not values.get("workload"):
         raise ValueError(f"{text} has no workload")
     owner = Owner(

@@ -34,7 +34,18 @@ workload = "six"
 """
 
 
-@pytest.mark.parametrize(("name", "content"), [("labels.csv", CSV), ("labels.toml", TOML), ("labels", CSV)])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("labels.csv", CSV),
+        ("labels.toml", TOML),
+        ("labels", CSV),
+        # As a spreadsheet writes it.
+        ("labels.csv", "\ufeff" + CSV.replace("network,", "Network,", 1).replace("\n", "\r\n")),
+        ("labels.csv", "# ours\n" + CSV),
+        ("labels.toml", "\ufeff" + TOML),
+    ],
+)
 def test_both_forms_say_the_same(scratch, name, content):
     """CSV with or without its heading; TOML with a table each."""
     (scratch / name).write_text(content)
@@ -54,6 +65,8 @@ def test_both_forms_say_the_same(scratch, name, content):
         ("l.csv", "10.1.0.0/16,office\n", ["l.csv:1: 10.1.0.0/16 has no workload"]),
         ("l.csv", "10.1.0.0/16,a,b,c,d,e\n", ["l.csv:1: too many values"]),
         ("l.csv", "10.1.0.0/16,a,b\x07\n", ["l.csv:1: workload is"]),
+        ("l.csv", "10.1.0.0/16,a,b\n10.1.0.0/16,c,d\n", ["l.csv:2: 10.1.0.0/16 is named in line 1, too"]),
+        ("l.csv", "10.1.0.0/16,a,__other__\n", ["l.csv:1: workload is '__other__'", "begin with __"]),
         ("l.csv", "x,a,b\n# fine\ny,a,b\n", ["l.csv:1: ", "l.csv:3: "]),
         ("l.toml", '["10.1.0.0/16"]\nworkload = "a"\n\n["no"]\nworkload = "b"\n', ["l.toml:4: ", "'no'"]),
         ("l.toml", '"10.1.0.0/16" = {workload = "a", zone = "b"}\n', ["l.toml:1: zone: an entry has"]),
