@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.server
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +23,37 @@ def _door_and_recorder(keys: Path) -> Iterator[tuple[Door, Recorder]]:
         upstreams = {"oauth2": f"http://{oauth2.address}", "grafana": f"http://{grafana.address}"}
         with Door(keys / "nginx", upstreams, login="oidc") as door:
             yield door, recorder
+
+
+@pytest.mark.parametrize(
+    ("preferred", "name"), [("anna", ["anna"]), ("", ["anna@example.org"]), (None, ["anna@example.org"])]
+)
+def test_who_has_no_name_is_known_by_the_address(keys: Path, preferred: str | None, name: list[str]) -> None:
+    class Check(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(202)
+            self.send_header("X-Auth-Request-Email", "anna@example.org")
+            if preferred is not None:
+                self.send_header("X-Auth-Request-Preferred-Username", preferred)
+            self.end_headers()
+
+        def log_message(self, *_arguments: object) -> None:
+            """Say nothing."""
+
+    recorder = Recorder()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Check) as check, Upstream("grafana", recorder) as grafana:
+        threading.Thread(target=check.serve_forever, daemon=True).start()
+        upstreams = {
+            "oauth2": f"http://127.0.0.1:{check.server_address[1]}",
+            "grafana": f"http://{grafana.address}",
+        }
+        with Door(keys / "nginx", upstreams, login="oidc") as door:
+            assert door.get("/grafana/", headers={"X-Auth-Request-Email": "evil"}).status == 200
+        check.shutdown()
+    (request,) = recorder.take()
+
+    assert request.header("X-WEBAUTH-USER") == name
+    assert request.header("X-WEBAUTH-ROLE") == ["Viewer"]
 
 
 @pytest.mark.parametrize(
