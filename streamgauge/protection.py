@@ -7,6 +7,7 @@ for protection must not run without.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from minio.commonconfig import COMPLIANCE, ENABLED, GOVERNANCE, Filter
@@ -83,17 +84,21 @@ async def protect(store: Store, settings: BackupSettings) -> None:
 
 
 async def _try_encryption(store: Store) -> None:
-    """Store a small object as all others are: whether the server can encrypt shows only then."""
+    """Store a small object as all others are: whether the server can encrypt, and does, shows only then."""
+    without = "without encryption by the server: STREAMGAUGE_BACKUP_ENCRYPTION=none"
     try:
-        await store.put(_PROBE, b"encrypted", content_type="text/plain", exclusive=True)
+        with contextlib.suppress(StoreConflictError):  # from the start before
+            await store.put(_PROBE, b"encrypted", content_type="text/plain", exclusive=True)
+        found = await store.stat(_PROBE)
     except StoreAwayError:
         raise
-    except StoreConflictError:
-        return
     except StoreError as error:
+        raise ConfigurationError(f"{error}; {without}") from error
+    if found is None or not found.encrypted:
         raise ConfigurationError(
-            f"{error}; without encryption by the server: STREAMGAUGE_BACKUP_ENCRYPTION=none"
-        ) from error
+            f"{_PROBE} in bucket {store.bucket} is not encrypted: the server takes the request for encryption and does "
+            f"not follow it; {without}"
+        )
 
 
 async def _set(store: Store, what: str, without: str, work: Callable[[], None]) -> None:

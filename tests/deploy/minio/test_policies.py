@@ -32,7 +32,9 @@ MAY: dict[tuple[str, str], set[str]] = {
     ("s3:PutLifecycleConfiguration", BUCKET): {"bootstrap"},
     ("s3:PutBucketVersioning", BUCKET): {"bootstrap"},
     ("s3:PutBucketObjectLockConfiguration", BUCKET): {"bootstrap"},
+    # What is stored is looked up afterwards, the probe too.
     ("s3:PutObject", f"{BUCKET}/streamgauge/encryption-works"): {"backup", "bootstrap"},
+    ("s3:GetObject", f"{BUCKET}/streamgauge/encryption-works"): {"backup", "operator", "bootstrap"},
     ("s3:PutBucketPolicy", BUCKET): set(),
     ("s3:GetBucketPolicy", BUCKET): set(),
     ("s3:ListAllMyBuckets", "arn:aws:s3:::*"): set(),

@@ -125,6 +125,16 @@ async def test_encryption_by_the_server(open_store):
     assert await store.get("summaries/x") == b"content"
 
 
+async def test_a_server_that_does_not_follow(s3_settings):
+    """A server that takes the request and stores in the clear is a fault, at the first start and at each later one."""
+    store = Store(s3_settings)  # sends no such request: for the server's part it looks the same
+    await store.start()
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"is not encrypted.*STREAMGAUGE_BACKUP_ENCRYPTION=none"):
+            await protection.protect(store, BackupSettings(encryption="s3"))
+    await store.stop()
+
+
 async def test_a_server_without_it(open_store, monkeypatch):
     """What the settings ask for and the server has not is one clear line, not silence."""
 
