@@ -97,21 +97,25 @@ def resolve_rows(addresses, times, table, out):
     for first in range(0, len(times), _BLOCK):
         last = min(first + _BLOCK, len(times))
         # Tables are larger than the cache: in loops as short as these the processor waits for many rows at a time.
-        for row in range(first, last):
+        # Unsigned positions are never from the end, which saves a comparison each.
+        for row in range(np.uint64(first), np.uint64(last)):
             place = _hash(addresses[row, 0], addresses[row, 1], _WHOLE, table.seed[0]) & mask
             out[row] = table.places[place] - 1
-        for row in range(first, last):
-            key = out[row]
+        for row in range(np.uint64(first), np.uint64(last)):
             time = times[row]
-            # Most addresses are where they belong, and most packets of now: the latest span stands with the key.
-            if (
-                key >= 0
-                and table.keys[key, _LOW] == addresses[row, 1]
-                and table.keys[key, _HIGH] == addresses[row, 0]
-                and table.keys[key, _LENGTH] == np.uint64(_WHOLE)
-                and np.int64(table.keys[key, _START]) <= time
-                and time < np.int64(table.keys[key, _END])
-            ):
-                out[row] = np.int64(table.keys[key, _OWNER])
-            else:
-                out[row] = _owner_of(addresses[row, 0], addresses[row, 1], time, table)
+            if out[row] >= 0:
+                key = np.uint64(out[row])
+                different = (
+                    table.keys[key, _LOW] ^ addresses[row, 1]
+                    | table.keys[key, _HIGH] ^ addresses[row, 0]
+                    | table.keys[key, _LENGTH] ^ np.uint64(_WHOLE)
+                )
+                # Most addresses are where they belong, and most packets of now: the latest span stands with the key.
+                if (
+                    different == 0
+                    and np.int64(table.keys[key, _START]) <= time
+                    and time < np.int64(table.keys[key, _END])
+                ):
+                    out[row] = np.int64(table.keys[key, _OWNER])
+                    continue
+            out[row] = _owner_of(addresses[row, 0], addresses[row, 1], time, table)
