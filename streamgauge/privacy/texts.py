@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import re
+import socket
 from typing import Final
 
 from streamgauge.privacy.policy import Treatment
@@ -16,6 +18,10 @@ _MARK: Final = b"~"
 _HASH_BYTES: Final = 8
 _REMEMBERED: Final = 1 << 16
 _REVERSE: Final = (b"in-addr.arpa", b"ip6.arpa")
+#: Four numbers: nip.io and its like, lists of senders of spam, Kubernetes' names of pods, Amazon's of machines.
+_QUAD: Final = re.compile(
+    rb"(?<![0-9])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9])|(?<![0-9])(?:[0-9]{1,3}-){3}[0-9]{1,3}(?![0-9])"
+)
 
 
 class Texts:
@@ -44,13 +50,15 @@ class Texts:
 
 
 def holds_an_address(name: bytes) -> bool:
-    """Return whether a name is an address written otherwise: in a reverse zone, or as a literal with a port.
+    """Return whether a name is an address written otherwise, or has one in it: a reverse zone, a literal with a port.
 
     >>> [holds_an_address(name) for name in (b"1.0.0.10.in-addr.arpa", b"10.0.0.1:80", b"[2001:db8::1]", b"a.example")]
     [True, True, True, False]
+    >>> [holds_an_address(name) for name in (b"10-0-0-1.shop.pod.cluster.local", b"10.0.0.1.nip.io", b"0xa000001:80")]
+    [True, True, True]
     """
     name = name.lower().rstrip(b".")
-    if name.endswith(_REVERSE):
+    if name.endswith(_REVERSE) or _QUAD.search(name):
         return True
     text = name.decode("ascii", "replace")
     if text.startswith("["):
@@ -60,6 +68,17 @@ def holds_an_address(name: bytes) -> bool:
     try:
         ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
+        return _is_a_number(text)
+    return True
+
+
+def _is_a_number(text: str) -> bool:
+    """Return whether programs take a text for an IPv4 address all the same: ``167772161``, ``0xa.1``, ``012.0.0.1``."""
+    if not text[:1].isdigit() or not text.isascii() or " " in text:
+        return False
+    try:
+        socket.inet_aton(text)
+    except OSError:
         return False
     return True
 

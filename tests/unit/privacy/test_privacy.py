@@ -153,7 +153,19 @@ def test_hashes_depend_on_the_key() -> None:
 
 @pytest.mark.parametrize(
     ("name", "kept"),
-    [("9.100.51.198.in-addr.arpa", False), ("1.0.0.ip6.arpa", False), ("www.example.com", True), ("", True)],
+    [
+        ("9.100.51.198.in-addr.arpa", False),
+        ("1.0.0.ip6.arpa", False),
+        ("9.100.51.198.zen.spamhaus.org", False),
+        ("198-51-100-9.shop.pod.cluster.local", False),
+        ("ip-198-51-100-9.ec2.internal", False),
+        ("3325256713", False),
+        ("0xc6.0x33.0x6409", False),
+        ("www.example.com", True),
+        ("release-1-2-3.example.com", True),
+        ("9gag.example", True),
+        ("", True),
+    ],
 )
 def test_names_that_are_addresses_are_hashed_with_them(name: str, kept: bool) -> None:
     """A PTR query would tell what the address column hides."""
