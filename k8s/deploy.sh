@@ -36,6 +36,15 @@ if grep -q '^kind: NetworkPolicy' "$manifests"; then
     fi
 fi
 
+# A NATS server that was alone deletes its streams half a minute after it has become one of three, and three know nothing of
+# each other's once they are alone: what is not stored yet would be lost.
+servers=$(kubectl get statefulset -n streamgauge nats --ignore-not-found -o 'jsonpath=servers={.spec.replicas}' 2>/dev/null || true)
+grep -q '^  name: nats-cluster-' "$manifests" && wanted=cluster || wanted=alone
+case "$servers-$wanted" in
+    servers=1-cluster | servers=[2-9]*-alone)
+        fail "NATS runs with servers: ${servers#servers=}; this overlay changes one to several or back, which loses the stream; the way is in docs/14-upgrade.md" ;;
+esac
+
 # A Job cannot be changed; these two may run again at any time.
 kubectl delete job --ignore-not-found -n streamgauge bootstrap minio-setup >/dev/null 2>&1 || true
 # By the server: a ConfigMap may be longer than the annotation that the client would keep it in.

@@ -47,8 +47,29 @@ case "$*" in
     kustomize*) cat "$MANIFESTS" ;;
     *InternalIP*) echo "$NODES" ;;
     *podCIDR*) printf '%s' "$TUNNELS" ;;
+    "get statefulset"*) printf '%s' "$SERVERS" ;;
+    apply*) echo applied ;;
 esac
 """
+
+
+def deploy(folder: Path, overlay: str, **answers: str) -> subprocess.CompletedProcess[str]:
+    """Run the script with a kubectl that gives these answers."""
+    (folder / "kubectl").write_text(_KUBECTL)
+    (folder / "kubectl").chmod(0o755)
+    (folder / "manifests.yaml").write_text(rendering.text(overlay))
+    copy = folder / "copy"
+    shutil.copytree(rendering.ROOT / "k8s", copy / "k8s")
+    (copy / "secrets").mkdir()
+    (copy / "secrets" / "kustomization.yaml").touch()
+    environment = {"PATH": f"{folder}:{os.environ['PATH']}", "MANIFESTS": str(folder / "manifests.yaml")}
+    return subprocess.run(
+        ["sh", str(copy / "k8s" / "deploy.sh"), overlay],
+        env={**environment, "NODES": "", "TUNNELS": "", "SERVERS": "", **answers},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,30 +87,34 @@ esac
 def test_ends_of_tunnels_outside_the_policies_are_pointed_out(
     nodes: str, tunnels: str, warned: list[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "kubectl").write_text(_KUBECTL)
-    (tmp_path / "kubectl").chmod(0o755)
-    (tmp_path / "manifests.yaml").write_text(rendering.text("dev"))
-    folder = tmp_path / "copy"
-    shutil.copytree(rendering.ROOT / "k8s", folder / "k8s")
-    (folder / "secrets").mkdir()
-    (folder / "secrets" / "kustomization.yaml").touch()
-
-    run = subprocess.run(
-        ["sh", str(folder / "k8s" / "deploy.sh"), "dev"],
-        env={
-            "PATH": f"{tmp_path}:{os.environ['PATH']}",
-            "MANIFESTS": str(tmp_path / "manifests.yaml"),
-            "NODES": nodes,
-            "TUNNELS": tunnels,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = deploy(tmp_path, "dev", NODES=nodes, TUNNELS=tunnels)
 
     assert run.returncode == 0, run.stderr
     assert all(address in run.stderr for address in warned)
     assert ("ends of the network's tunnels" in run.stderr) == bool(warned)
+
+
+@pytest.mark.parametrize(
+    ("overlay", "servers", "refused"),
+    [
+        ("production", "servers=1", True),
+        ("dev", "servers=3", True),
+        ("production", "servers=3", False),
+        ("production", "servers=5", False),
+        ("dev", "servers=1", False),
+        # By way of zero, and the first time.
+        ("production", "servers=0", False),
+        ("production", "", False),
+    ],
+)
+def test_one_server_does_not_become_three_with_a_stream_on_it(
+    overlay: str, servers: str, refused: bool, tmp_path: Path
+) -> None:
+    """NATS would delete what is not stored yet."""
+    run = deploy(tmp_path, overlay, SERVERS=servers)
+
+    assert (run.returncode, "docs/14-upgrade.md" in run.stderr) == ((1, True) if refused else (0, False)), run.stderr
+    assert ("applied" in run.stdout) != refused
 
 
 def test_deploying_without_secrets_says_what_to_do(tmp_path: Path) -> None:
