@@ -57,6 +57,31 @@ def encryption_headers(settings: BackupSettings) -> dict[str, str]:
     return {name: str(value) for name, value in sse.headers().items() if value is not None}
 
 
+def check_ages(settings: BackupSettings, stream: str, max_age: float) -> None:
+    """Refuse settings under which something could be stored twice.
+
+    Args:
+        settings: of the backup.
+        stream: its name.
+        max_age: seconds the stream keeps messages; 0: for ever.
+
+    Raises:
+        ConfigurationError: what is forgotten or expires could still be in the stream.
+
+    """
+    kept, days, hours = max_age / 3600, settings.retention_days, settings.dedupe_hours
+    if hours < kept:
+        raise ConfigurationError(
+            f"STREAMGAUGE_BACKUP_DEDUPE_HOURS={hours:g}: stream {stream} keeps messages {kept:g} hours, "
+            "and a batch must be remembered at least as long"
+        )
+    if days and days * 24 <= kept:
+        raise ConfigurationError(
+            f"STREAMGAUGE_BACKUP_RETENTION_DAYS={days}: stream {stream} keeps messages {kept:g} hours; "
+            "objects must outlive them, or they would be stored again"
+        )
+
+
 async def protect(store: Store, settings: BackupSettings) -> None:
     """Make the bucket what the settings say.
 

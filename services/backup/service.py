@@ -158,28 +158,8 @@ class Backup:
     async def _look_up(self) -> tuple[StreamInfo, list[Route]]:
         info = await self._bus.ensure_stream()
         routes = list(self._routes(info))
-        self._check(info)
+        protection.check_ages(self._settings, self._nats.stream, info.config.max_age or 0)
         return info, routes
-
-    def _check(self, info: StreamInfo) -> None:
-        """Refuse settings under which something could be stored twice.
-
-        Raises:
-            ConfigurationError: what is forgotten or expires could still be in the stream.
-
-        """
-        kept = (info.config.max_age or 0) / 3600  # hours; 0: for ever
-        days, hours = self._settings.retention_days, self._settings.dedupe_hours
-        if hours < kept:
-            raise ConfigurationError(
-                f"STREAMGAUGE_BACKUP_DEDUPE_HOURS={hours:g}: stream {self._nats.stream} keeps messages {kept:g} hours, "
-                "and a batch must be remembered at least as long"
-            )
-        if days and days * 24 <= kept:
-            raise ConfigurationError(
-                f"STREAMGAUGE_BACKUP_RETENTION_DAYS={days}: stream {self._nats.stream} keeps messages {kept:g} hours; "
-                "objects must outlive them, or they would be stored again"
-            )
 
     def _parts(self, info: StreamInfo, route: Route, rotation: Rotation, encoders: asyncio.Semaphore) -> Parts:
         place = _place(info, route)

@@ -45,6 +45,8 @@ async def _create(settings: "Settings") -> None:
         await bus.start()
         info = await bus.ensure_stream()
         print(f"stream {info.config.name}: {shard_count(info)} shards, {info.state.messages} messages")
+        # Before anything expires that the backup would not let expire.
+        protection.check_ages(backup, info.config.name or "", info.config.max_age or 0)
         await leases.open_notes(bus.jetstream, info.config.name or "", replicas=info.config.num_replicas or 1)
         await store.start()
         await protection.protect(store, backup)

@@ -111,6 +111,28 @@ def test_bootstrap_sets_the_lifecycle(nats_server, s3_settings, monkeypatch, cap
     assert capsys.readouterr().out.count("ready") == 2
 
 
+def test_bootstrap_lets_nothing_expire_that_the_stream_still_holds(nats_server, s3_settings, monkeypatch, capsys):
+    """Settings with which the backup would not start are refused before the bucket is touched."""
+    values = {
+        "NATS_URL": nats_server.url,
+        "NATS_MAX_BYTES": str(64 << 20),
+        "S3_ENDPOINT": s3_settings.endpoint,
+        "S3_SECURE": "false",
+        "S3_ACCESS_KEY": s3_settings.access_key,
+        "S3_SECRET_KEY": s3_settings.secret_key.get_secret_value(),
+        "S3_BUCKET": s3_settings.bucket,
+        "BACKUP_RETENTION_DAYS": "1",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(f"STREAMGAUGE_{name}", value)
+    store = Store(s3_settings)
+
+    assert main(["bootstrap"]) == 2
+    assert "STREAMGAUGE_BACKUP_RETENTION_DAYS=1" in capsys.readouterr().err
+    store.open()
+    assert not store.client.bucket_exists(s3_settings.bucket)
+
+
 async def test_encryption_by_the_server(open_store):
     """The server is asked to encrypt, and the object is still verified; a server that cannot is found at once."""
     if MINIO:
