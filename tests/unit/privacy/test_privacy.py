@@ -364,4 +364,4 @@ def test_networks_find_the_most_specific() -> None:
 
 def test_examples_are_true() -> None:
     """In the source."""
-    assert doctest.testmod(texts) == (0, 1)
+    assert doctest.testmod(texts) == (0, 2)
