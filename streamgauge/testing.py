@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from streamgauge import codec, schema, subjects
-from streamgauge.errors import ConfigurationError
+from streamgauge.errors import BusError, ConfigurationError
 from streamgauge.schema import Kind
 from streamgauge.subjects import ARROW, Envelope
 
@@ -120,8 +120,13 @@ class Publisher:
 
         Raises:
             ConfigurationError: the class, a column or a value is none of ours.
+            BusError: no stream took it.
 
         """
+        from nats.errors import NoRespondersError
+        from nats.errors import TimeoutError as NatsTimeoutError
+        from nats.js.errors import NoStreamResponseError
+
         if traffic_class not in _CLASSES:
             raise ConfigurationError(f"class {traffic_class!r} is none of {', '.join(_CLASSES)}")
         now = time.time_ns()
@@ -130,7 +135,12 @@ class Publisher:
         payload = codec.encode(batch, self._content_type)
         subject = subjects.traffic(self._node, _CLASSES[traffic_class])
         if stored and not lose:
-            await self._client.jetstream().publish(subject, payload, headers=envelope.headers())
+            try:
+                await self._client.jetstream().publish(subject, payload, headers=envelope.headers())
+            except (NatsTimeoutError, NoRespondersError, NoStreamResponseError) as error:
+                raise BusError(
+                    f"no stream took {subject}: `streamgauge bootstrap` creates it; stored=False needs none"
+                ) from error
         elif not lose:
             await self._client.publish(subject, payload, headers=envelope.headers())
         return envelope

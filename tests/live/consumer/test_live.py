@@ -7,6 +7,7 @@ import contextlib
 import gc
 from typing import TYPE_CHECKING
 
+import nats
 import pytest
 
 import streamgauge
@@ -175,3 +176,19 @@ async def test_a_task_that_is_cancelled_closes(nats_server: NatsServer, bus: Bus
 
     assert client is not None
     assert client.is_closed
+
+
+async def test_a_publisher_without_a_stream_says_so(nats_server: NatsServer) -> None:
+    """Whoever tests against a bare server reads what is missing, with a live reader listening or not."""
+    connection = await nats.connect(nats_server.url)
+    node = Publisher(connection)
+    with pytest.raises(streamgauge.BusError, match=r"no stream took traffic\.v1\.node-a\.dns: `streamgauge bootstrap`"):
+        await node.publish("dns", [{}])
+    async with streamgauge.subscribe(nats_server.url) as subscription:
+        with pytest.raises(streamgauge.BusError, match="no stream took"):
+            await node.publish("dns", [{}])
+        await node.publish("dns", [{}], stored=False)
+        async for batch in subscription:
+            assert batch.traffic_class == "dns"
+            break
+    await connection.close()
