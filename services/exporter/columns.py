@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from services.exporter import words
 from services.exporter.column_kernels import fill_booleans, fill_codes, fill_numbers, find_set, translate_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    import pyarrow as pa
 
 
 #: Rows of a usual batch, at most.
@@ -129,7 +128,7 @@ def _set_rows(bits: npt.NDArray[np.uint8], offset: int, length: int) -> npt.NDAr
 
 def _bits(column: pa.Array, buffer: int) -> npt.NDArray[np.uint8]:
     """Return one of a column's bitmaps (0: which rows have a value, 1: a boolean's values)."""
-    return np.frombuffer(column.buffers()[buffer], np.uint8)
+    return frozen(np.frombuffer(column.buffers()[buffer], np.uint8))
 
 
 @functools.lru_cache(64)
@@ -184,3 +183,15 @@ def _words(
     else:
         translate_codes(frozen(raw), table, out)
     return out
+
+
+def warm_up() -> None:
+    """Run every kernel once, for each type of numbers: they are for columns of which only a part is null."""
+    for kind in (pa.uint8(), pa.uint16(), pa.uint32(), pa.int64()):
+        rows_with_value(pa.array([1, None], kind))
+        filled(pa.array([1, None], kind), 0)
+    booleans(pa.array([True, None]), 0)
+    for texts in (["unknown", None], ["unknown", "unknown"]):
+        indices = pa.array([text and 0 for text in texts], pa.int8())
+        words_ = pa.DictionaryArray.from_arrays(indices, pa.array(["unknown"]))
+        _words(pa.record_batch({"app": words_}), "app", words.app_positions)

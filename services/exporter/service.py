@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from services.exporter import networks, workloads
+from services.exporter import columns, networks, workloads
 from services.exporter.aggregate import Aggregator
 from services.exporter.consumer import Consumer
 from services.exporter.door import DoorWatch
@@ -48,6 +48,7 @@ class Kernels:
 
 def warm_up() -> None:
     """Run every kernel once."""
+    columns.warm_up()
     rows = Rows(1)
     rows.buffers.state[0] = 1
     batch = encode.to_arrow(rows, encode.Origin("warm-up", "none"))

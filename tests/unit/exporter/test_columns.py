@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from services.exporter import columns
+from services.exporter import column_kernels, columns, words
 
 LENGTHS = (0, 1, 7, 8, 9, 64, 203)
 OFFSETS = (0, 1, 8, 13)
@@ -68,11 +69,38 @@ def test_words(share: float) -> None:
     texts = [None if generator.random() < share else names[number] for number in generator.integers(0, 3, 100)]
     batch = pa.record_batch({"app": pa.array(texts).dictionary_encode()})
 
-    def positions(words):
-        return np.array([1 + names.index(word) for word in words], np.uint8)
+    def positions(known):
+        return np.array([1 + names.index(word) for word in known], np.uint8)
 
     batch = batch.set_column(0, "app", batch.column("app").cast(pa.dictionary(pa.int8(), pa.string())))
     for offset in OFFSETS:
         part = batch.slice(offset, 77)
         expected = [0 if text is None else 1 + names.index(text) for text in part.column("app").to_pylist()]
         assert columns._words(part, "app", positions).tolist() == expected
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+def test_no_column_waits_for_a_compiler() -> None:
+    """Whether its memory is our own or that of a message, which can not be written to."""
+    names = ("fill_numbers", "fill_booleans", "fill_codes", "translate_codes", "find_set")
+    kernels = [getattr(column_kernels, name) for name in names]
+    columns.warm_up()
+    before = [len(kernel.signatures) for kernel in kernels]
+    assert all(before)
+    batch = pa.record_batch(
+        {
+            "number": pa.array([1, None], pa.uint16()),
+            "flag": pa.array([True, None]),
+            "app": pa.array(["unknown", None]).dictionary_encode().cast(pa.dictionary(pa.int8(), pa.string())),
+        }
+    )
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    received = pa.ipc.open_stream(sink.getvalue().to_pybytes()).read_next_batch()
+    for each in (batch, received, received.slice(1)):
+        columns.filled(each.column("number"), 0)
+        columns.rows_with_value(each.column("number"))
+        columns.booleans(each.column("flag"), 2)
+        columns._words(each, "app", words.app_positions)
+    assert [len(kernel.signatures) for kernel in kernels] == before
