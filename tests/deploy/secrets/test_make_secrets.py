@@ -255,6 +255,15 @@ def test_an_empty_secret_is_refused(made: Path, capsys: pytest.CaptureFixture[st
     assert "backup/nats-password is empty" in capsys.readouterr().err
 
 
+def test_logins_of_nobody_are_refused(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (made / "nginx" / "htpasswd").write_text("\n")
+
+    assert run(made) == 2
+    assert "nobody could log in" in capsys.readouterr().err
+    assert run(made, "--rotate", "login") == 0
+    assert (made / "nginx" / "htpasswd").read_text().startswith("admin:$2y$")
+
+
 @pytest.mark.parametrize("name", ["nginx/tls.crt", "nats/tls.crt"])
 def test_a_damaged_certificate_is_named(made: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     (made / name).write_text("no certificate")
