@@ -161,9 +161,8 @@ class Generator:
         anew = self._wanted("login")
         if self._vault.has("nginx/htpasswd") and not anew:
             if not self._vault.read("nginx/htpasswd").strip():
-                raise ConfigurationError(
-                    f"{self._vault.path('nginx/htpasswd')} is empty, so nobody could log in; remove it, or `--rotate login`"
-                )
+                path = self._vault.path("nginx/htpasswd")
+                raise ConfigurationError(f"{path} is empty, so nobody could log in; remove it, or `--rotate login`")
             return
         password = secrets.token_urlsafe(20)
         others = []
