@@ -134,13 +134,14 @@ async def _assert_all_agree(system: System, path: Path, *, node: str) -> None:
     assert status == 0
     ledger = await system.collect(path, node)
 
-    assert (ledger.kernel_received, ledger.decoded) == (len(rows), len(rows))
+    packets_in = total(rows, "packets")
+    assert (ledger.kernel_received, ledger.decoded) == (packets_in, packets_in)
     await _assert_stored_and_counted(system, node, rows, ledger)
 
 
 async def _assert_stored_and_counted(system: System, node: str, rows: list[Row], ledger: LedgerRecord) -> None:
-    size = total(rows, "bytes")
-    assert (ledger.published, ledger.published_rows, ledger.published_bytes) == (len(rows), len(rows), size)
+    sums = total(rows, "packets"), len(rows), total(rows, "bytes")
+    assert (ledger.published, ledger.published_rows, ledger.published_bytes) == sums
     assert (ledger.unpublished, ledger.evicted, ledger.spooled, ledger.kernel_dropped) == (0, 0, 0, 0)
 
     stored = await system.stored(node, len(rows))

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Final
 
 from streamgauge.embedded import S3Server
+
+
+#: Volumes the server may have; one takes what is stored in it.
+_VOLUMES: Final = 4000
 
 
 class S3ServerWithReader(S3Server):
@@ -26,4 +31,5 @@ class S3ServerWithReader(S3Server):
             }
         )
         path.write_text(json.dumps(identities))
-        return command
+        # Each bucket takes a volume, and a session of tests makes hundreds of buckets.
+        return [f"-volume.max={_VOLUMES}" if option.startswith("-volume.max=") else option for option in command]
