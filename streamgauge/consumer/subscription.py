@@ -30,6 +30,7 @@ Since = dt.datetime | dt.timedelta | Literal["all"]
 
 #: Seconds between two looks at what is due while nothing comes.
 _TICK: Final = 0.5
+_ONCE: Final = "a subscription is iterated over once: call subscribe again"
 #: Characters that NATS allows in the name of a consumer.
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -72,7 +73,7 @@ class Subscription:
         self._source: Source | None = None
         self._tracker = Tracker()
         self._lost = self._refused = ""
-        self._begun = False
+        self._begun = self._iterated = False
         #: All gaps so far, in the order they were told; past ``1000`` the oldest go.
         self.missed: list[Gap] = []
         #: Messages that came under the subject and could not be read.
@@ -101,7 +102,7 @@ class Subscription:
 
         """
         if self._begun:
-            raise ConfigurationError("a subscription is iterated over once: call subscribe again")
+            raise ConfigurationError(_ONCE)
         self._begun = True
         task = asyncio.current_task()
         cancelled = task.cancelling() if task is not None else 0
@@ -144,8 +145,12 @@ class Subscription:
 
         Raises:
             BusError: NATS refuses for good, or the consumer was deleted.
+            ConfigurationError: it was iterated over before; leaving that loop closed it.
 
         """
+        if self._iterated:
+            raise ConfigurationError(_ONCE)
+        self._iterated = True
         if self._source is None:
             await self.__aenter__()
         try:

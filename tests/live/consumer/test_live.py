@@ -68,7 +68,8 @@ async def test_what_was_published_while_the_server_was_gone_for_us_is_told(
     """The server is killed and comes back; what other clients were sent meanwhile is a gap with its numbers."""
     async with streamgauge.subscribe(nats_server.url, "traffic.v1.*.dns") as subscription:
         await publish(node, 2)
-        batches = [batch async for batch in first(subscription, 2)]
+        reading = aiter(subscription)
+        batches = [await asyncio.wait_for(anext(reading), 10) for _ in range(2)]
         nats_server.kill()
         await eventually(lambda: not bus.connected)
         await node.publish("dns", [ROW] * 5, lose=True)
@@ -77,8 +78,7 @@ async def test_what_was_published_while_the_server_was_gone_for_us_is_told(
         await eventually(lambda: bus.connected)
         await eventually(lambda: subscription._client is not None and subscription._client.is_connected)
         await publish(node, 1)
-        (batch,) = await take(subscription, 1)
-        (gap,) = batch.gaps
+        (gap,) = (await asyncio.wait_for(anext(reading), 15)).gaps
 
     assert [one.class_sequence for one in batches] == [1, 2]
     assert (gap.first, gap.last, gap.packets, gap.reason) == (3, 4, 12, Reason.DISCONNECTED)
@@ -87,14 +87,6 @@ async def test_what_was_published_while_the_server_was_gone_for_us_is_told(
 def last_waiting(subscription: streamgauge.Subscription) -> str:
     waiting = subscription._source._waiting  # type: ignore[union-attr]
     return waiting[-1].headers["Streamgauge-Class-Sequence"] if waiting else ""
-
-
-async def first(subscription: streamgauge.Subscription, count: int):  # type: ignore[no-untyped-def]
-    """Yield some batches and leave the subscription open."""
-    source = subscription.__aiter__()
-    for _ in range(count):
-        yield await asyncio.wait_for(anext(source), 10)
-    subscription._open = source  # type: ignore[attr-defined]
 
 
 async def test_a_restart_of_the_collector_is_no_gap(nats_server: NatsServer, bus: Bus, node: Publisher) -> None:
@@ -144,6 +136,16 @@ async def test_leaving_the_loop_closes(nats_server: NatsServer, bus: Bus, node: 
     await eventually(lambda: client.is_closed)
     with pytest.raises(streamgauge.ConfigurationError, match="iterated over once"):
         await anext(subscription.__aiter__())
+
+
+async def test_a_loop_that_was_left_cannot_be_gone_on_with(nats_server: NatsServer, bus: Bus, node: Publisher) -> None:
+    """Within ``async with``, too: leaving closed it, and no word of a server that closed the connection."""
+    async with streamgauge.subscribe(nats_server.url) as subscription:
+        await publish(node, 1)
+        async for _ in subscription:
+            break
+        with pytest.raises(streamgauge.ConfigurationError, match="iterated over once"):
+            await anext(subscription.__aiter__())
 
 
 async def test_giving_up_at_any_moment_leaves_nothing_behind(nats_server: NatsServer, bus: Bus) -> None:
