@@ -160,8 +160,8 @@ def _account(cluster: Cluster) -> dict[str, Any]:
 def _account_of_all(cluster: Cluster) -> dict[str, Any]:
     """Have the backup store what there is, and return what the drill's pod finds then.
 
-    A rolling restart of the backup stores what it has in hand, without waiting for the minute to be over; after an outage of
-    NATS, it may not have been handed everything at once.
+    A rolling restart of the backup stores what it has in hand, without waiting for the minute to be over; after an
+    outage of NATS, it may not have been handed everything at once.
     """
     report: dict[str, Any] = {}
     for _ in range(4):
