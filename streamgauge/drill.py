@@ -122,9 +122,13 @@ async def _restore(store: Store, plan: Plan, path: Path) -> None:
     handle = await asyncio.to_thread(path.open, "wb")
     with handle:
         output = Parquet(handle)
-        async for rows in read(store, plan):
-            await asyncio.to_thread(output.write, rows)
-        await asyncio.to_thread(output.close)
+        try:
+            async for rows in read(store, plan):
+                await asyncio.to_thread(output.write, rows)
+            await asyncio.to_thread(output.close)
+        except BaseException:
+            output.abandon()
+            raise
 
 
 def _read_back(path: Path) -> tuple[Totals, int, int, bool]:

@@ -16,6 +16,11 @@
 from __future__ import annotations
 
 
+def one_line(error: BaseException) -> str:
+    """Return what another library's error says, on one line: Arrow's words often have several."""
+    return " ".join(str(error).split())
+
+
 class StreamgaugeError(Exception):
     """Base of all errors that are answered with one line instead of a traceback."""
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from streamgauge import schema
-from streamgauge.errors import PayloadError
+from streamgauge.errors import PayloadError, one_line
 from streamgauge.ranges import RangeSet
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ def read_footer(tail: bytes) -> pq.FileMetaData:
     try:
         return pq.read_metadata(pa.BufferReader(_MAGIC + tail[-length:]))
     except (pa.ArrowInvalid, OSError) as error:
-        raise PayloadError(f"the footer cannot be read: {error}") from error
+        raise PayloadError(f"the footer cannot be read: {one_line(error)}") from error
 
 
 def newest(names: Iterable[ObjectName], *, kind: ObjectKind, shard: int | None) -> dict[str, ObjectName]:

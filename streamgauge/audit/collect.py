@@ -20,7 +20,7 @@ from nats.js.errors import APIError, NotFoundError
 from streamgauge import footers, leases, objects, schema, subjects
 from streamgauge.audit.model import Evidence, Examined, Waiting, Window
 from streamgauge.bus import shard_count
-from streamgauge.errors import BusError, PayloadError, StoreError, SubjectError
+from streamgauge.errors import BusError, PayloadError, StoreError, SubjectError, one_line
 from streamgauge.ledger import LedgerRecord
 from streamgauge.objects import ObjectName
 from streamgauge.ranges import RangeSet
@@ -105,7 +105,7 @@ def ledger_records(data: bytes) -> list[LedgerRecord]:
         table = table.set_column(position, "time", table["time"].cast(pa.int64()))
         return [LedgerRecord(**row) for row in table.to_pylist()]
     except (pa.ArrowException, OSError, KeyError, TypeError) as error:
-        raise PayloadError(f"its ledger records cannot be read: {error}") from error
+        raise PayloadError(f"its ledger records cannot be read: {one_line(error)}") from error
 
 
 async def _look_up_newest(store: Store, evidence: Evidence) -> None:

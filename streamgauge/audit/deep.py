@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from streamgauge.audit.model import Evidence, Examined, Finding
+from streamgauge.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +58,7 @@ def _check(one: Examined, data: bytes, recorded: str | None) -> Iterator[Finding
     try:
         table = pq.read_table(pa.BufferReader(data), columns=_COLUMNS)
     except (pa.ArrowException, OSError) as error:
-        yield Finding("bucket", f"{key}: its content cannot be read: {error}", key=key)
+        yield Finding("bucket", f"{key}: its content cannot be read: {one_line(error)}", key=key)
         return
     yield from _compare(one, table)
 

@@ -112,10 +112,14 @@ async def _write(
         names = await load_names(store, plan) if named else None
         with output.binary(path) as stream, Progress("rows") as progress:
             writer = outputs.open_output(form, stream, link_type)
-            async for rows in read(store, plan):
-                writer.write(rows if names is None else names.add(rows))
-                progress.add(len(rows))
-            writer.close()
+            try:
+                async for rows in read(store, plan):
+                    writer.write(rows if names is None else names.add(rows))
+                    progress.add(len(rows))
+                writer.close()
+            except BaseException:
+                writer.abandon()
+                raise
         if isinstance(writer, outputs.Pcap) and writer.without_frame:
             print(f"streamgauge: {writer.without_frame:,} rows have no frame and are not in the file", file=sys.stderr)
     finally:

@@ -34,6 +34,9 @@ class Output(Protocol):
     def close(self) -> None:
         """Write what belongs at the end."""
 
+    def abandon(self) -> None:
+        """End without it: not all rows came."""
+
 
 class Ndjson:
     """One JSON object a row; time in ns, nulls left out."""
@@ -48,6 +51,9 @@ class Ndjson:
 
     def close(self) -> None:
         """Do nothing: each line stands for itself."""
+
+    def abandon(self) -> None:
+        """Do nothing, likewise."""
 
 
 class Csv:
@@ -71,6 +77,9 @@ class Csv:
             from streamgauge.restore.read import at_rest_schema
 
             self.write(at_rest_schema().empty_table())
+
+    def abandon(self) -> None:
+        """Do nothing: each line stands for itself."""
 
 
 class Parquet:
@@ -96,6 +105,12 @@ class Parquet:
         if self._writer is None:
             self.write(at_rest_schema().empty_table())
         self._writer.close()
+
+    def abandon(self) -> None:
+        """Give the file up: without a footer nobody takes a part for the whole."""
+        if self._writer is not None:
+            # Or else it tries to write one when it is collected, and complains that the stream is closed.
+            self._writer.is_open = False
 
 
 class Pcap:
@@ -139,6 +154,9 @@ class Pcap:
             raise StoreError(
                 "no row of the window has a frame; frames are kept from when STREAMGAUGE_COLLECTOR_FRAME_BYTES is set"
             )
+
+    def abandon(self) -> None:
+        """Do nothing: each packet stands for itself."""
 
 
 def open_output(form: str, stream: BinaryIO, link_type: str | None = None) -> Output:

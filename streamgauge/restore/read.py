@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from streamgauge import schema
-from streamgauge.errors import StoreError
+from streamgauge.errors import StoreError, one_line
 from streamgauge.schema import Kind
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ async def _fetch(store: Store, part: Part, selection: Selection) -> pa.Table:
     try:
         return await asyncio.to_thread(load, data, selection)
     except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{part.stored.key} cannot be read: {error}; `streamgauge audit --deep` checks all") from error
+        raise StoreError(
+            f"{part.stored.key} cannot be read: {one_line(error)}; `streamgauge audit --deep` checks all"
+        ) from error
 
 
 def load(data: bytes, selection: Selection) -> pa.Table:

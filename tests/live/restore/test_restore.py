@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 import struct
@@ -307,14 +308,40 @@ async def test_drill_finds_what_is_wrong(running, tmp_path):
     assert any("rows" in difference for difference in outcome.differences)
 
 
-def test_commands(nats_server, s3_server, s3_settings, monkeypatch, capsys):
-    """Wrong usage is one line and status 2, an absent bucket status 1."""
-    monkeypatch.setenv("STREAMGAUGE_NATS_URL", nats_server.url)
+def name_bucket(monkeypatch, s3_settings):
     monkeypatch.setenv("STREAMGAUGE_S3_ENDPOINT", s3_settings.endpoint)
     monkeypatch.setenv("STREAMGAUGE_S3_SECURE", "false")
     monkeypatch.setenv("STREAMGAUGE_S3_ACCESS_KEY", s3_settings.access_key)
     monkeypatch.setenv("STREAMGAUGE_S3_SECRET_KEY", s3_settings.secret_key.get_secret_value())
     monkeypatch.setenv("STREAMGAUGE_S3_BUCKET", s3_settings.bucket)
+
+
+async def test_a_damaged_object_ends_it_in_one_line(running, s3_settings, tmp_path, monkeypatch, capsys):
+    """No half Parquet file that looks whole, no traceback, one line that names the object."""
+    for sequence in (1, 801):
+        await publish(running.bus.jetstream, sequence, rows=300)
+        await running.all_stored(300 * (1 + sequence // 800))
+    stored = (await running.store.list_all("summaries/"))[-1]
+    data = bytearray(await running.store.get(stored.key))
+    data[4:1000] = bytes(996)  # pages, not the footer
+    running.store.client.put_object(running.store.bucket, stored.key, io.BytesIO(bytes(data)), len(data))
+    name_bucket(monkeypatch, s3_settings)
+    path = tmp_path / "rows.parquet"
+    status = await asyncio.to_thread(main, ["restore", "--format", "parquet", "--output", str(path)])
+    gc.collect()
+    said = capsys.readouterr().err
+
+    assert status == 1
+    assert said.startswith(f"streamgauge: {stored.key} cannot be read"), said
+    assert len(said.splitlines()) == 1, said
+    with pytest.raises(pa.ArrowInvalid):
+        pq.read_table(path)
+
+
+def test_commands(nats_server, s3_server, s3_settings, monkeypatch, capsys):
+    """Wrong usage is one line and status 2, an absent bucket status 1."""
+    monkeypatch.setenv("STREAMGAUGE_NATS_URL", nats_server.url)
+    name_bucket(monkeypatch, s3_settings)
 
     assert main(["restore", "--format", "xml"]) == 2
     assert main(["restore", "--rate", "fast"]) == 2
