@@ -7,7 +7,6 @@ from typing import Final
 
 from streamgauge.embedded import S3Server
 
-
 #: Volumes the server may have; one takes what is stored in it.
 _VOLUMES: Final = 4000
 

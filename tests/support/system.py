@@ -137,7 +137,7 @@ def readable(table: pa.Table) -> list[Row]:
 
 
 def decode(capture: Path) -> tuple[list[Row], int]:
-    """Return the rows of ``streamgauge decode`` and its exit status; as live, a query unanswered has a row of its own."""
+    """Return the rows of ``streamgauge decode`` and its exit status; a query unanswered has a row, as live."""
     ran = subprocess.run(
         [sys.executable, "-m", "streamgauge.cli.main", "decode", "--unanswered", "--format", "ndjson", str(capture)],
         capture_output=True,
