@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from streamgauge import footers, objects
 from streamgauge.errors import PayloadError, StoreError
 from streamgauge.objects import ObjectName
+from streamgauge.ranges import RangeSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from streamgauge.objects import Manifest
     from streamgauge.store import Store, StoredObject
@@ -97,7 +98,20 @@ async def make_plan(store: Store, selection: Selection, progress: Callable[[int]
 
     wanted = [stored for stored in listed if _hour_may_reach(stored, selection)]
     parts = [part for part in await asyncio.gather(*map(look, wanted)) if part is not None]
-    return Plan(selection, tuple(sorted(parts, key=lambda part: (part.first, part.stored.key))))
+    return Plan(selection, tuple(sorted(_without_copies(parts), key=lambda part: (part.first, part.stored.key))))
+
+
+def _without_copies(parts: list[Part]) -> Iterator[Part]:
+    """Leave out objects whose batches are all in others: someone copied them, and rows come back once."""
+    taken: dict[tuple[str, str], RangeSet] = {}
+    # The largest first: what was made of several stays, and its pieces go.
+    for part in sorted(parts, key=lambda part: (-part.manifest.rows, part.stored.key)):
+        shares = part.manifest.shares
+        fresh = (share.sequences.minus(taken.get((share.node, share.boot), RangeSet())) for share in shares)
+        if any(map(len, fresh)) or not any(len(share.sequences) for share in shares):
+            yield part
+        for share in shares:
+            taken.setdefault((share.node, share.boot), RangeSet()).update(share.sequences)
 
 
 def _may_reach(folder: str, selection: Selection, length: timedelta) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import io
 import json
+import re
 import struct
 
 import orjson
@@ -92,6 +93,17 @@ async def test_formats(running):
     assert parquet["src_ip"].to_pylist() == table["src_ip"].to_pylist() == [row["src_ip"] for row in wanted]
     assert table["time"].to_pylist() == [row["time"] for row in wanted]
     assert parquet.schema.field("time").type == pa.timestamp("ns", "UTC")
+
+
+async def test_what_someone_copied_comes_back_once(running):
+    """An object that lies in the bucket twice gives its rows once; the audit says that it is there twice."""
+    wanted = await fill(running)
+    for stored in await running.store.list_all("summaries/"):
+        copy = re.sub("hour=[0-9]+", "hour=00", stored.key)
+        await running.store.put(copy, await running.store.get(stored.key))
+    tables = await restored(running)
+
+    assert sum(map(len, tables)) == len(wanted)
 
 
 async def test_nothing_in_the_window(running):
