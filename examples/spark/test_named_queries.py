@@ -38,8 +38,8 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(name="spark", scope="module")
 def _spark(folder: Path) -> Iterator[SparkSession]:
-    """Return a session with our views, on two cores in one process."""
-    spark = example.session()
+    """Return a session with our views: a cluster of two executors, each a process with 1,024 MiB."""
+    spark = example.session("local-cluster[2,1,1024]")
     spark.sparkContext.setLogLevel("ERROR")
     example.define(spark, str(folder))
     yield spark
