@@ -55,12 +55,13 @@ class Book:
         self.account = account
         self.log = log
         self.leftover = leftover
-        #: Messages that are settled, as the account says already, and that no record on disk speaks of yet.
-        self.unnoted: list[tuple[Kind, Entry]] = []
+        #: Sequences of messages that are settled, as the account says already, and that no record on disk speaks of
+        #: yet. No more than the numbers: while the disk refuses they become many.
+        self.unnoted: list[tuple[Kind, int]] = []
 
     def unnoted_sequences(self) -> dict[str, list[int]]:
         """Return them as a record names them."""
-        return {"sequences": [entry.envelope.sequence for _, entry in self.unnoted]}
+        return {"sequences": [sequence for _, sequence in self.unnoted]}
 
 
 class Spool:
@@ -86,7 +87,7 @@ class Spool:
         self._noting = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._dirty = asyncio.Event()
-        self._not_before = self._next_account = 0.0
+        self._not_before = self._no_notes_before = self._next_account = 0.0
         self._sampled = Sampled(_log)
         #: Every boot that has messages here, by its name; this one is always there.
         self.books: dict[str, Book] = {boot: Book(account)}
@@ -172,7 +173,7 @@ class Spool:
     async def _note(self, kind: Kind, entries: Sequence[Entry]) -> None:
         boots = dict.fromkeys(entry.envelope.boot for entry in entries)
         for entry in entries:
-            self.books[entry.envelope.boot].unnoted.append((kind, entry))
+            self.books[entry.envelope.boot].unnoted.append((kind, entry.envelope.sequence))
         for book in [self.books[boot] for boot in boots]:
             await self._write_notes(book)
             if book.log is not None:
@@ -182,9 +183,9 @@ class Spool:
     async def _write_notes(self, book: Book) -> None:
         """Write which messages are settled, those of before as well that the disk refused."""
         async with self._noting:
-            told = list(book.unnoted)
-            if not told:
+            if not book.unnoted or time.monotonic() < self._no_notes_before:
                 return
+            told = list(book.unnoted)
             totals = book.account.totals()
             counts = {
                 "published": totals.published,
@@ -194,10 +195,13 @@ class Spool:
             }
             records: list[tuple[Kind, dict[str, Any], bytes]] = []
             for kind in dict.fromkeys(kind for kind, _ in told):
-                sequences = [entry.envelope.sequence for other, entry in told if other is kind]
+                sequences = [sequence for other, sequence in told if other is kind]
                 records.append((kind, {"sequences": sequences, **counts}, b""))
             if book.log is None or await self._write(book.log, records, note=True) is not None:
                 del book.unnoted[: len(told)]
+            else:
+                # What grows is not put together again for each message that is acknowledged meanwhile.
+                self._no_notes_before = time.monotonic() + _RETRY_INTERVAL
 
     async def _has_reserve(self) -> bool:
         """Return whether notes have their room; without it no message may take what the disk has left."""

@@ -223,6 +223,7 @@ async def test_what_the_disk_refused_to_note_is_noted_later(tmp_path, monkeypatc
         full.setattr(boot_log.BootLog, "_write", refuse)
         await first.done(entries[:1])
     if later == "another note":
+        monkeypatch.setattr(first.spool, "_no_notes_before", 0.0)
         await first.done(entries[1:2])
     else:
         await first.spool._write(first.spool.books["boot-1"].log, [(Kind.ACCOUNT, first.spool._account(), b"")])
@@ -233,6 +234,26 @@ async def test_what_the_disk_refused_to_note_is_noted_later(tmp_path, monkeypatc
     assert 1 not in {entry.envelope.sequence for entry in second.spool.left}
     assert (totals.decoded, totals.crashed, totals.published + totals.pending) == (3, 0, 3)
     await second.spool.stop()
+
+
+async def test_nothing_but_numbers_is_kept_while_the_disk_refuses(tmp_path, monkeypatch):
+    """A disk that stays full does not fill the memory: no payload waits for its note, and notes wait a while."""
+    desk = Desk(tmp_path)
+    await desk.spool.start()
+    tries = 0
+
+    async def count(self, chunk):
+        nonlocal tries
+        tries += 1
+        await refuse(self, chunk)
+
+    monkeypatch.setattr(boot_log.BootLog, "_write", count)
+    for sequence in range(1, 51):
+        await desk.done(await desk.append(sequence))
+
+    assert tries < 20
+    assert desk.spool.books["boot-1"].unnoted == [(Kind.DONE, sequence) for sequence in range(1, 51)]
+    await desk.spool.stop()
 
 
 async def test_notes_have_room_on_a_full_disk(tmp_path, monkeypatch):
