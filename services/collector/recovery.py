@@ -40,6 +40,8 @@ class Leftover:
     published_rows: int = 0
     published_bytes: int = 0
     evicted: int = 0
+    #: Packets of all batches up to the last one that was written.
+    numbered: int = 0
     #: The highest sequence seen, and the file after the last one.
     sequence: int = 0
     next_segment: int = 0
@@ -49,13 +51,14 @@ class Leftover:
     def totals(self) -> Totals:
         """Return the account with which the messages left go on.
 
-        What was known to be received and is in no message went down with the process: it counts as crashed.
+        What was known to be received, or stood in a batch before one that is here, and is in no message went down with
+        the process: it counts as crashed.
         """
         pending = sum(entry.envelope.packets for entry in self.entries)
         known = self.published + self.evicted + pending
         last = self.last
         received = 0 if last is None else last.kernel_received - last.kernel_dropped - last.filtered
-        decoded = max(known, received, 0 if last is None else last.decoded)
+        decoded = max(known, received, self.numbered, 0 if last is None else last.decoded)
         return Totals(
             decoded=decoded,
             crashed=decoded - known,
@@ -127,6 +130,7 @@ def _take(leftover: Leftover, waiting: dict[int, Entry], segment: int, record: R
     if record.kind is Kind.MESSAGE:
         entry = _entry(head, Location(segment, record.offset, record.length))
         waiting[entry.envelope.sequence] = entry
+        leftover.numbered = max(leftover.numbered, head.get("total", 0))
         leftover.sequence = max(leftover.sequence, entry.envelope.sequence)
         return
     for sequence in head.get("sequences", ()):

@@ -91,7 +91,12 @@ def pack(kind: Kind, head: dict[str, Any], payload: bytes = b"") -> bytes:
 
 def message_head(message: Message) -> dict[str, Any]:
     """Return the head of a message."""
-    return {"subject": message.subject, "envelope": asdict(message.envelope), "closed_at": message.closed_at}
+    return {
+        "subject": message.subject,
+        "envelope": asdict(message.envelope),
+        "total": message.total,
+        "closed_at": message.closed_at,
+    }
 
 
 def envelope_of(head: dict[str, Any]) -> Envelope:

@@ -213,7 +213,7 @@ def _batches(evidence: Evidence, book: _Book, window: Window) -> Iterator[Findin
     others = missing.minus(book.claimed)
     sums = window.is_everything and not book.unknown and not len(book.named)
     short = account.difference if sums else 0
-    explained = account.evicted > 0 and short <= 0
+    explained = account.evicted + account.crashed > 0 and short <= 0
     if len(others) and evidence.without_nats is None and not explained:
         yield Finding(
             "jetstream",

@@ -176,15 +176,16 @@ async def test_lost_in_jetstream(case):
     assert (finding.sequences, finding.packets) == (((11, 12),), 20)
 
 
-async def test_evicted_is_a_named_loss(case):
-    """Batches that the ledger calls evicted are no finding."""
+@pytest.mark.parametrize(("reason", "loss"), [("stop", "evicted"), ("recovered", "crashed")])
+async def test_a_loss_with_a_name(case, reason, loss):
+    """Batches that the ledger calls evicted, or gone with a killed collector, are no finding."""
     await case.stored(1)
     case.batches = 12
-    await case.ledger(decoded=120, published=100, evicted=20)
+    await case.ledger(reason=reason, decoded=120, published=100, **{loss: 20})
     report = await case.audit()
 
     assert report.findings == []
-    assert report.accounts[0].evicted == 20
+    assert getattr(report.accounts[0], loss) == 20
 
 
 async def test_packets_without_a_name(case):

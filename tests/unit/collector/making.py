@@ -44,7 +44,7 @@ def message(sequence: int, payload: bytes = b"payload", packets: int = 1) -> Mes
         first_time=1,
         last_time=2,
     )
-    return Message("traffic.v1.node-a.tcp", payload, envelope)
+    return Message("traffic.v1.node-a.tcp", payload, envelope, sequence * packets)
 
 
 def entry(sequence: int, *, spooled: bool = False, boot: str = "boot-1", closed_at: float = 0.0) -> Entry:
