@@ -7,12 +7,10 @@ import struct
 import numpy as np
 
 from services.collector.sources import ring_kernels
-from services.exporter import networks, workloads
-from services.exporter.aggregate import Aggregator
-from streamgauge import encode, flows, subjects
+from services.exporter import service as exporter
+from streamgauge import encode, flows
 from streamgauge.decode import Decoder, new_index, warm_up
 from streamgauge.rows import Rows
-from streamgauge.settings import ExporterSettings
 
 
 def _packet() -> bytes:
@@ -37,10 +35,7 @@ def main() -> None:
     batch = encode.to_arrow(rows, encode.Origin("image", "none"))
     assert taken == batch.num_rows == 1
     assert batch.column("dns_name")[0].as_py() == "example.org"
-    aggregator = Aggregator(networks.parse(ExporterSettings().inside), 100)
-    envelope = subjects.Envelope("image", "boot", 1, "none", "interface", 1, 1, len(packet), 0, 0)
-    read, _ = aggregator.fold(envelope, batch)
-    workloads.warm_up(read, batch, envelope)
+    exporter.warm_up()
     block = np.zeros(4096, np.uint8)
     assert ring_kernels.index_block(block.view(np.uint32), block.view(np.uint16), 0, index, np.zeros(0, np.int32)) < 0
     ring_kernels.release_block(block.view(np.uint32), 0)

@@ -9,9 +9,10 @@ as are captured. In the families by workload it counts
    known and has one; else wherever it is seen;
 3. at **one interface** of that node, for each pair of addresses: that of the pod (``veth…``, ``cali…``) before one to
    the outside (``eth0``) before bridges and tunnels, otherwise the first that saw the pair. It changes when a better
-   one sees the pair, or when the pair was not seen there for ten seconds. While a node shows a single interface, that
-   one counts all; what another one saw up to that time is not counted again. Of a capture of all interfaces (``any``),
-   the kinds of places that its batches tell apart stand for interfaces: ``streamgauge.observation``.
+   one sees the pair, or when the pair was not seen there for ten seconds. While a node shows a single interface, for
+   two seconds and more, that one counts all; what another one saw up to that time is not counted again. Of a capture
+   of all interfaces (``any``), the kinds of places that its batches tell apart stand for interfaces:
+   ``streamgauge.observation``.
 
 What does not count is counted by reason in ``streamgauge_workload_uncounted_packets_total``, so that both together are
 all packets. Limit: a packet whose address the node translates (masquerading, NodePort) has other addresses on
@@ -39,6 +40,9 @@ SKIPPED: Final = REASONS.index("skipped")
 
 #: ns after which another interface may count for a pair of addresses.
 IDLE: Final = 10 * 10**9
+#: ns for which a node must have shown one interface to count as a node with one: at the start, batches of several
+#: interfaces come one after the other.
+SETTLED: Final = 2 * 10**9
 #: Pairs of addresses for which an interface is remembered.
 CAPACITY: Final = 1 << 16
 #: Seconds since the last sign of a collector after which its node counts as without.
@@ -51,7 +55,7 @@ class Here(NamedTuple):
     node: int
     interface: int
     rank: int
-    #: Whether the node has shown no other interface so far: then nothing has to be elected.
+    #: Whether the node has shown no other interface for a while: then nothing has to be elected.
     alone: bool
     #: ns UTC up to which the first interface of the node was alone: it has counted all there was.
     alone_until: int
@@ -84,8 +88,8 @@ class Observation:
             seed=np.array([secrets.randbits(64)], np.uint64),
         )
         self._interfaces: dict[tuple[str, str], int] = {}
-        #: By node: its first interface, whether it is the only one, and the last packet it counted alone.
-        self._first: dict[int, tuple[int, bool, int]] = {}
+        #: By node: its first interface, whether it is the only one, its first packet, and the last it counted alone.
+        self._first: dict[int, tuple[int, bool, int, int]] = {}
 
     def here(self, node: int, interface: str, point: str, last: int) -> Here:
         """Return where a batch was seen, in numbers; ``last`` is its last packet's time, ns UTC."""
@@ -95,10 +99,11 @@ class Observation:
             if len(self._interfaces) >= CAPACITY:
                 self._forget_all()
             number = self._interfaces[place] = len(self._interfaces)
-        first, alone, until = self._first.get(node, (number, True, 0))
-        alone = alone and first == number
+        first, only, since, until = self._first.get(node, (number, True, last, 0))
+        only = only and first == number
+        alone = only and last - since >= SETTLED
         until = max(until, last) if alone else until
-        self._first[node] = (first, alone, until)
+        self._first[node] = (first, only, since, until)
         return Here(node, number, rank(interface, point), alone, 0 if first == number else until, IDLE)
 
     @property

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.exporter import columns, words
-from services.exporter.observation import IDLE, Observation
+from services.exporter.observation import IDLE, SETTLED, Observation
 from streamgauge.identity.table import IdentityTable
 from streamgauge.observation import rank
 from streamgauge.subjects import Envelope
@@ -41,7 +41,7 @@ def slow_twin(batches):
     """Count row by row with the rules as they are written down."""
     homes = {each.ip: each for each in BINDINGS}
     elected, counted, left = {}, Counter(), Counter()
-    alone = {}
+    seen = {}
     heard = {"node-a", "node-b"}
 
     def name(ip):
@@ -52,10 +52,12 @@ def slow_twin(batches):
 
     for node_name, interface, rows in batches:
         heard.add(node_name)
-        first, only, until = alone.get(node_name, (interface, True, 0))
-        only = only and first == interface
-        until = max([until, *(row["time"] for row in rows)]) if only else until
-        alone[node_name] = (first, only, until)
+        last = max((row["time"] for row in rows), default=0)
+        first, alone, since, until = seen.get(node_name, (interface, True, last, 0))
+        alone = alone and first == interface
+        only = alone and last - since >= SETTLED
+        until = max(until, last) if only else until
+        seen[node_name] = (first, alone, since, until)
         for row in rows:
             ends = [homes.get(row[side]) for side in ("src_ip", "dst_ip")]
             homes_known = [each.node for each in ends if each is not None and each.node in heard]
@@ -64,7 +66,7 @@ def slow_twin(batches):
                 left["service_address"] += row["packets"]
             elif homes_known and homes_known[0] != node_name:
                 left["other_node"] += row["packets"]
-            elif not only and first != interface and row["time"] <= until:
+            elif first != interface and row["time"] <= until:
                 left["other_interface"] += row["packets"]
             elif only:
                 counted[name(row["src_ip"]), name(row["dst_ip"])] += row["packets"]
