@@ -224,6 +224,19 @@ def test_replicas_share_the_work_and_their_sums_are_the_whole(cluster: Cluster) 
     _start(cluster, "collector")
 
 
+def test_the_nightly_drill_restores_what_is_stored(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CronJob's own command, with its own keys, on the few objects that there are."""
+    monkeypatch.delitem(PROGRAMS, "drill")
+    pod = cluster.pods["drill-0"]
+    before = len(pod.log())
+    pod.start()
+    eventually_sync(pod.finished, within=120)
+    pod.kill()
+    said = pod.log()[before:]
+
+    assert "came back whole" in said, said
+
+
 def test_the_door_asks_for_the_login_and_leads_to_every_part(cluster: Cluster) -> None:
     words = dict(line.split(": ") for line in (rendering.tree() / "secrets" / "login.txt").read_text().splitlines())
     login = base64.b64encode(f"{words['user']}:{words['password']}".encode()).decode()
