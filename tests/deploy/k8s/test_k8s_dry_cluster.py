@@ -3,7 +3,7 @@
 Everything is taken from the rendered manifest: command, arguments, variables, mounted configuration, user,
 capabilities, read-only root, network policies, time to end. Stood in: Silo (by SeaweedFS, with the keys its set-up
 would make), Grafana and Headlamp (by pages that say who is asking). The drill's pod runs the account in place of its
-command.
+command, and once its own command.
 """
 
 from __future__ import annotations
