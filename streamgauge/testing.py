@@ -45,7 +45,7 @@ def batch_of(rows: Sequence[Mapping[str, Any]], *, node: str = "node-a", interfa
     arrays = []
     for column in schema.COLUMNS:
         try:
-            arrays.append(_array(column, [row.get(column.name, _neutral(column, row)) for row in rows]))
+            arrays.append(array_of(column, [row.get(column.name, _neutral(column, row)) for row in rows]))
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, ValueError, TypeError) as error:
             raise ConfigurationError(f"column {column.name}: {error}") from error
     origin = {"node": node, "interface": interface, "observation_point": "interface"}
@@ -61,7 +61,8 @@ def _neutral(column: schema.Column, row: Mapping[str, Any]) -> Any:
     return column.words[0] if column.words else int(column.name == "packets")
 
 
-def _array(column: schema.Column, values: list[Any]) -> pa.Array:
+def array_of(column: schema.Column, values: list[Any]) -> pa.Array:
+    """Return a column of values in the readable form: addresses as text, bytes in base64, null as None."""
     import pyarrow as pa
 
     from streamgauge import text

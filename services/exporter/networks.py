@@ -9,25 +9,14 @@ Addresses that never leave a network (multicast, broadcast, link-local, loopback
 from __future__ import annotations
 
 import ipaddress
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from streamgauge import text
 from streamgauge.errors import ConfigurationError
-
-_ALWAYS: Final = (
-    "127.0.0.0/8",
-    "169.254.0.0/16",
-    "224.0.0.0/4",
-    "255.255.255.255/32",
-    "0.0.0.0/32",
-    "fe80::/10",
-    "ff00::/8",
-    "::1/128",
-    "::/128",
-)
+from streamgauge.inside import ALWAYS
 
 
 class Networks(NamedTuple):
@@ -45,7 +34,7 @@ def parse(networks: str) -> Networks:
 
     """
     masks, values = [], []
-    for name in (*filter(None, map(str.strip, networks.split(","))), *_ALWAYS):
+    for name in (*filter(None, map(str.strip, networks.split(","))), *ALWAYS):
         try:
             network = ipaddress.ip_network(name)
         except ValueError as error:

@@ -80,8 +80,8 @@ def query(
     from streamgauge.cli import output as outputs
     from streamgauge.cli import times
     from streamgauge.cli.progress import Progress
+    from streamgauge.inside import INSIDE
     from streamgauge.query import Query, zeek
-    from streamgauge.query.addresses import INSIDE
     from streamgauge.query.catalogue import LATEST, Window
 
     values = chosen.bind(given, times.parse) if chosen else {}

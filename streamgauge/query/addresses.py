@@ -6,20 +6,13 @@ For networks an address becomes a number, of 32 bits or of 128: ``engines/duckdb
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from streamgauge.errors import ConfigurationError
+from streamgauge.inside import ALWAYS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-#: Inside by default, as for the exporter's directions (STREAMGAUGE_EXPORTER_INSIDE).
-INSIDE: Final = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7"
-#: Never leave a network.
-_ALWAYS: Final = (
-    *("127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32", "0.0.0.0/32"),
-    *("fe80::/10", "ff00::/8", "::1/128", "::/128"),
-)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -32,7 +25,7 @@ def networks(text: str) -> list[Network]:
 
     """
     found = []
-    for name in (*filter(None, map(str.strip, text.split(","))), *_ALWAYS):
+    for name in (*filter(None, map(str.strip, text.split(","))), *ALWAYS):
         try:
             found.append(ipaddress.ip_network(name))
         except ValueError as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
+from streamgauge.inside import INSIDE
 from streamgauge.query import addresses, portable, tables
 from streamgauge.query.portable import BASES, VIEWS
 
@@ -43,12 +44,12 @@ _TRINO_TYPES: Final = {
 }
 
 
-def definitions(engine: str, location: str | None = None, inside: str = addresses.INSIDE) -> str:
+def definitions(engine: str, location: str | None = None, inside: str = INSIDE) -> str:
     """Return the statements that define everything in an engine, each ended by a semicolon and an empty line."""
     return "\n\n".join(f"{statement};" for statement in statements(engine, location or LOCATION[engine], inside))
 
 
-def statements(engine: str, location: str, inside: str = addresses.INSIDE) -> list[str]:
+def statements(engine: str, location: str, inside: str = INSIDE) -> list[str]:
     """Return the statements that define tables over the objects below ``location``, functions and views, in order."""
     test = addresses.in_spark(inside) if engine == "spark" else addresses.in_trino(inside)
     made = [_table(engine, name, kind, location.rstrip("/")) for name, kind in BASES.items()]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import duckdb
 
+from streamgauge.inside import INSIDE
 from streamgauge.query import addresses, catalogue, portable, problems, tables
 from streamgauge.query.catalogue import LATEST, Window
 from streamgauge.query.files import PROTOCOL, Counted, Files
@@ -59,7 +60,7 @@ class Query:
         place: Place,
         window: Window | None = None,
         *,
-        inside: str = addresses.INSIDE,
+        inside: str = INSIDE,
         memory: str | None = None,
         threads: int | None = None,
         looked: Callable[[int], None] = lambda _count: None,

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from streamgauge.inside import INSIDE
 from streamgauge.settings.base import Port, Seconds
 from streamgauge.settings.shared_work import SharedWorkSettings
 
@@ -18,7 +19,7 @@ class ExporterSettings(SharedWorkSettings):
     replay: bool = Field(False, description="count from the start of the stream instead of from now")
     max_lag: Seconds = Field(300.0, description="seconds of lag past which it skips to now and counts what it skipped")
     inside: str = Field(
-        "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7",
+        INSIDE,
         description="networks that are inside, for the label direction",
     )
     series_budget: int = Field(20_000, ge=10, le=1_000_000, description="most series of one metric family")

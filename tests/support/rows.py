@@ -13,6 +13,7 @@ from streamgauge.decode import Decoder, new_index
 from streamgauge.encode import Origin, to_arrow
 from streamgauge.rows import Rows
 from streamgauge.schema import Kind
+from streamgauge.testing import array_of
 
 ORIGIN = Origin(node="node-a", interface="eth0")
 
@@ -48,7 +49,7 @@ def batch_from(rows: list[dict[str, Any]]) -> pa.RecordBatch:
     arrays = []
     for column in schema.COLUMNS:
         values = [row.get(column.name, _neutral(column)) for row in rows]
-        arrays.append(_array(column, values))
+        arrays.append(array_of(column, values))
     return pa.RecordBatch.from_arrays(arrays, schema=schema.arrow_schema(metadata=ORIGIN.metadata()))
 
 
@@ -56,19 +57,6 @@ def _neutral(column: schema.Column) -> Any:
     if column.nullable:
         return None
     return column.words[0] if column.words else int(column.name == "packets")
-
-
-def _array(column: schema.Column, values: list[Any]) -> pa.Array:
-    if column.kind is Kind.IP:
-        values = [None if value is None else text.address_bytes(value) for value in values]
-    elif column.kind is Kind.MAC:
-        values = [None if value is None else bytes.fromhex(value.replace(":", "")) for value in values]
-    elif column.kind is Kind.BYTES:
-        values = [None if value is None else base64.b64decode(value) for value in values]
-    elif column.kind is Kind.WORD:
-        codes = [None if value is None else column.words.index(value) for value in values]
-        return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int8()), pa.array(column.words, pa.string()))
-    return pa.array(values, column.arrow_type)
 
 
 def _value(column: schema.Column) -> st.SearchStrategy[Any]:
