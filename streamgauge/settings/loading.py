@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 from pydantic import SecretStr, ValidationError
 
@@ -107,12 +107,15 @@ def _sentence(section: str, fault: Any) -> str:
     name = environment_name(section, str(fault["loc"][0]) if fault["loc"] else "")
     if fault["type"] == "missing":
         return f"{name} is not set"
-    given = (
-        ""
-        if isinstance(fault["input"], (dict, SecretStr, type(None))) or "SECRET" in name or "PASSWORD" in name
-        else f"={fault['input']}"
-    )
+    field = SECTIONS[section].model_fields.get(str(fault["loc"][0])) if fault["loc"] else None
+    # A key that is wrong by one digit is still a key: a fault goes to the log, so it says no secret.
+    shown = not isinstance(fault["input"], (dict, type(None))) and (field is None or not _is_secret(field.annotation))
+    given = f"={fault['input']}" if shown else ""
     return f"{name}{given}: {fault['msg'].removeprefix('Value error, ')}"
+
+
+def _is_secret(annotation: Any) -> bool:
+    return annotation is SecretStr or SecretStr in get_args(annotation)
 
 
 def _take(name: str, text: str, values: dict[str, dict[str, Any]], faults: list[str]) -> None:
@@ -127,6 +130,8 @@ def _take(name: str, text: str, values: dict[str, dict[str, Any]], faults: list[
             values.setdefault(section, {})[field] = Path(text).read_text(encoding="utf-8").strip()
         except OSError as error:
             faults.append(f"{name}={text}: cannot be read: {error.strerror}")
+        except UnicodeDecodeError:
+            faults.append(f"{name}={text}: cannot be read: it is no text (UTF-8)")
         return
     faults.append(f"{name} is no setting; `streamgauge config --list` shows all{_nearest(name)}")
 

@@ -112,6 +112,28 @@ def test_secret_file_that_is_missing_is_named() -> None:
     assert "STREAMGAUGE_S3_SECRET_KEY_FILE=/no/such: cannot be read: No such file or directory" in told
 
 
+def test_secret_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    """A key in binary, as `openssl rand 32` writes it."""
+    path = tmp_path / "key"
+    path.write_bytes(b"\xff\xfe" * 16)
+
+    assert faults(("privacy",), {"STREAMGAUGE_PRIVACY_KEY_FILE": str(path)}) == [
+        f"STREAMGAUGE_PRIVACY_KEY_FILE={path}: cannot be read: it is no text (UTF-8)"
+    ]
+
+
+def test_a_fault_says_no_secret(tmp_path: Path) -> None:
+    """A key that lacks one digit is most of a key, and faults go to the log; wherever it came from."""
+    key = "5ec3e7" * 10 + "5ec"
+    path = tmp_path / "site.toml"
+    path.write_text(f'[privacy]\nkey = "{key}"\n')
+
+    for environment in ({"STREAMGAUGE_PRIVACY_KEY": key}, {"STREAMGAUGE_CONFIG": str(path)}):
+        (told,) = faults(("privacy",), environment)
+
+        assert told == "STREAMGAUGE_PRIVACY_KEY: is not 64 hexadecimal digits; make one: openssl rand -hex 32"
+
+
 def test_a_field_that_ends_in_file_is_no_file_of_a_field() -> None:
     """STREAMGAUGE_COLLECTOR_FILE is a setting of its own."""
     loaded = load(
