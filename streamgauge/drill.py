@@ -26,6 +26,7 @@ from streamgauge.restore.plan import Plan, Selection, make_plan
 from streamgauge.restore.read import read
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from nats.js.kv import KeyValue
@@ -99,23 +100,24 @@ async def run(store: Store, scratch: Path, *, length: float, seed: int | None = 
 
 async def _choose(store: Store, length: int, chance: random.Random) -> Selection:
     """Return a window that begins at a random place of a random object."""
-    name = await _any_object(store, chance)
-    hour = int(name.hour.timestamp()) * 10**9
-    around = await make_plan(store, Selection(hour, hour + 3600 * 10**9))
-    part = chance.choice(around.parts)
-    since = chance.randint(part.first, part.last)
-    return Selection(since, since + length)
+    async for name in _objects(store, chance):
+        hour = int(name.hour.timestamp()) * 10**9
+        around = await make_plan(store, Selection(hour, hour + 3600 * 10**9))
+        if around.parts:  # else it has no rows
+            part = chance.choice(around.parts)
+            since = chance.randint(part.first, part.last)
+            return Selection(since, since + length)
+    raise StoreError(f"bucket {store.bucket} holds no summaries: there is nothing to restore")
 
 
-async def _any_object(store: Store, chance: random.Random) -> ObjectName:
-    """Return a random object of a random day; folders that hold nothing (any more) are passed over."""
+async def _objects(store: Store, chance: random.Random) -> AsyncIterator[ObjectName]:
+    """Yield all objects, days and objects of a day at random; folders that hold nothing (any more) are passed over."""
     folders = [folder for folder in await store.folders(objects.prefix("summaries")) if objects.folder_day(folder)]
     for folder in chance.sample(folders, k=len(folders)):
         named = [ObjectName.parse(stored.key) for stored in await store.list_all(folder)]
         ours = [name for name in named if name is not None]
-        if ours:
-            return chance.choice(ours)
-    raise StoreError(f"bucket {store.bucket} holds no summaries: there is nothing to restore")
+        for name in chance.sample(ours, k=len(ours)):
+            yield name
 
 
 async def _restore(store: Store, plan: Plan, path: Path) -> None:

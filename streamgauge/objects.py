@@ -115,8 +115,9 @@ class Share:
 
     def add(self, sequence: int, *, rows: int, packets: int, size: int, first_time: int, last_time: int) -> None:
         """Count one batch in."""
-        self.first_time = min(self.first_time, first_time) if self.sequences else first_time
-        self.last_time = max(self.last_time, last_time)
+        if rows:  # one without rows has no times
+            self.first_time = min(self.first_time, first_time) if self.rows else first_time
+            self.last_time = max(self.last_time, last_time) if self.rows else last_time
         self.sequences.add(sequence)
         self.rows += rows
         self.packets += packets

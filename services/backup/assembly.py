@@ -21,7 +21,7 @@ class Assembly:
     #: Messages that could not be identified, with the reason.
     poison: list[tuple[Delivery, str]] = field(default_factory=list)
     duplicates: int = 0
-    #: Bytes and rows of the batches.
+    #: Bytes in memory, of batches and of what could not be identified; rows of the batches.
     size: int = 0
     rows: int = 0
     #: Stream sequences of the first and last message, whatever became of it.
@@ -40,6 +40,11 @@ class Assembly:
             self.opened, self.first, self.oldest = now, delivery.sequence, delivery.stored
         self.last = delivery.sequence
         self.replies[delivery.sequence] = delivery.reply
+
+    def reject(self, delivery: Delivery, reason: str) -> None:
+        """Take in a message that cannot be identified: it is held until it is in quarantine."""
+        self.poison.append((delivery, reason))
+        self.size += len(delivery.data)
 
     def add(self, batch: Batch) -> None:
         """Take a batch in."""

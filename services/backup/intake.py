@@ -72,7 +72,7 @@ class Intake:
         try:
             batch = identify(self._kind, delivery)
         except PayloadError as error:
-            self.open.poison.append((delivery, str(error)))
+            self.open.reject(delivery, str(error))
             return None
         if self._is_new(batch):
             self.open.add(batch)

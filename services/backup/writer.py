@@ -38,6 +38,8 @@ _log = get("writer")
 #: Seconds between two attempts while the storage is away: doubled from the first up to the last.
 _FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 15.0
+#: Messages put into quarantine at the same time: a sender that nobody can read may be as fast as any other.
+_ASIDE_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,6 @@ class Writer:
         self._previous: Predecessor | None = None
         #: What went wrong last, in words; None while all is well.
         self.trouble: str | None = None
-        self._quarantined: list[list[Any]] = []
-        self._duplicates = 0
 
     def go_on(self, position: Position) -> None:
         """Begin behind what is stored: each footer names its predecessor, each intent what is stored."""
@@ -94,17 +94,19 @@ class Writer:
         self._previous = position.previous
 
     async def store(self, assembly: Assembly, seen: SeenState) -> None:
-        """Store an assembly; return once everything of it is in the bucket, verified."""
-        self._duplicates += assembly.duplicates
+        """Store an assembly; return once everything of it is in the bucket, verified.
+
+        Also one of which nothing is left (all of it in quarantine, or stored before) becomes an object, without rows:
+        the name is the commit, so the position moves, and the footer accounts for what is not inside.
+        """
         self._metrics.duplicates.add(assembly.duplicates)
         async with self._encoders:
             started = time.perf_counter()
             built, poison = await asyncio.to_thread(self._build, assembly, seen)
             self._metrics.encode.observe(time.perf_counter() - started)
-        for delivery, reason, _ in poison:
-            await self._quarantine(delivery, reason)
-        if built is None:
-            return
+        for first in range(0, len(poison), _ASIDE_AT_ONCE):
+            aside = poison[first : first + _ASIDE_AT_ONCE]
+            await asyncio.gather(*(self._quarantine(delivery, reason) for delivery, reason, _ in aside))
         span = assembly.again or Span(built.name.first, built.name.last, built.name.key)
         await self._lease.intend(span, self._committed)
         started = time.perf_counter()
@@ -113,14 +115,13 @@ class Writer:
         self._committed = span
         manifest = built.manifest
         self._previous = Predecessor(stored.key, stored.size, stored.etag, manifest.rows, manifest.packets)
-        self._quarantined, self._duplicates = [], 0
         self._metrics.upload.observe(seconds)
         self._metrics.stored(built.manifest, stored.size)
         _log.info(
             "stored", key=stored.key, bytes=stored.size, rows=built.manifest.rows, upload_seconds=round(seconds, 3)
         )
 
-    def _build(self, assembly: Assembly, seen: SeenState) -> tuple[Built | None, Poison]:
+    def _build(self, assembly: Assembly, seen: SeenState) -> tuple[Built, Poison]:
         place, settings = self._place, self._settings
         poison: Poison = [(delivery, reason, None) for delivery, reason in assembly.poison]
         if place.kind == "summaries":
@@ -130,10 +131,6 @@ class Writer:
             rows, unreadable = records.read(place.kind, assembly.batches)
             shares = records.shares(place.kind, rows)
         poison += [(batch.delivery, reason, batch) for batch, reason in unreadable]
-        # What an object leaves out is named by the next one that is written.
-        self._quarantined += [self._named(delivery, batch) for delivery, _, batch in poison]
-        if not shares:
-            return None, poison
         in_flows = place.kind == "summaries" and settings.order == "flow"
         content = table.build(decoded, settings.order) if place.kind == "summaries" else records.table(place.kind, rows)
         manifest = Manifest(
@@ -147,12 +144,13 @@ class Writer:
             shares=shares,
             seen=seen,
             previous=self._previous,
-            duplicates=self._duplicates,
-            quarantined=self._quarantined,
+            duplicates=assembly.duplicates,
+            quarantined=[self._named(delivery, batch) for delivery, _, batch in poison],
         )
         level, group = settings.compression_level, settings.row_group_rows
         data = parquet.write(content, manifest.metadata(), level=level, row_group_rows=group, in_flows=in_flows)
-        hour = partition_hour(min(share.first_time for share in shares))
+        # Without a row there is no time of capture: then when JetStream took the first message.
+        hour = partition_hour(min((share.first_time for share in shares if share.rows), default=assembly.oldest))
         name = ObjectName(place.kind, place.incarnation, assembly.first, assembly.last, hour, place.shard)
         return Built(name, manifest, memoryview(data)), poison
 

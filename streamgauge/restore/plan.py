@@ -93,6 +93,8 @@ async def make_plan(store: Store, selection: Selection, progress: Callable[[int]
         async with gate:
             part = await _part(store, stored)
             progress(1)
+            if part is None:
+                return None
             chosen = selection.node is None or any(share.node == selection.node for share in part.manifest.shares)
             return part if chosen and selection.meets(part.first, part.last) else None
 
@@ -130,10 +132,13 @@ def _ns(when: datetime) -> int:
     return int(when.timestamp()) * 10**9
 
 
-async def _part(store: Store, stored: StoredObject) -> Part:
+async def _part(store: Store, stored: StoredObject) -> Part | None:
+    """Return an object; None when it has no rows (all it covers is in quarantine, or was stored before)."""
     try:
         manifest = (await footers.read(store, stored)).manifest
     except PayloadError as error:
         raise StoreError(f"{stored.key}: {error}; `streamgauge audit` tells what it held") from error
-    shares = manifest.shares
+    shares = [share for share in manifest.shares if share.rows]
+    if not shares:
+        return None
     return Part(stored, manifest, min(share.first_time for share in shares), max(share.last_time for share in shares))

@@ -109,3 +109,11 @@ def test_an_unfinished_object_whose_messages_are_gone():
     one.begin(3, {}, Span(4, 6, "key"))
 
     assert one.exceeds(delivery(9))
+
+
+def test_what_cannot_be_identified_is_held_too():
+    """A flood of foreign messages counts against the bytes an object and the process may hold."""
+    one = intake()
+    one.take(delivery(1)._replace(headers=None, data=b"x" * 1000), 0.0)
+
+    assert (len(one.open.poison), one.open.size, one.size) == (1, 1000, 1000)

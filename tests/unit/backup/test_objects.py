@@ -110,3 +110,14 @@ def test_another_writers_parquet_is_none_of_ours():
     pq.write_table(pa.table({"time": [1]}), sink)
     with pytest.raises(PayloadError, match="no manifest of ours"):
         Manifest.from_metadata(pq.read_metadata(pa.BufferReader(sink.getvalue())).metadata)
+
+
+def test_a_batch_without_rows_has_no_times():
+    """It is counted as stored, and leaves the times of the others alone, whichever comes first."""
+    shares = [Share("node-a", "boot-1"), Share("node-a", "boot-1")]
+    for share, order in zip(shares, [(0, 2), (2, 0)], strict=True):
+        for sequence, rows in enumerate(order, 1):
+            times = {"first_time": 50, "last_time": 60} if rows else {"first_time": 0, "last_time": 0}
+            share.add(sequence, rows=rows, packets=rows, size=rows, **times)
+
+    assert [(share.first_time, share.last_time, len(share.sequences)) for share in shares] == [(50, 60, 2)] * 2
