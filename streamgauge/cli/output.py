@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from streamgauge.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+#: A path that stands for standard output.
+STANDARD: Final = Path("-")
 
 
 @contextmanager
@@ -35,6 +38,46 @@ def binary(path: Path | None) -> Iterator[BinaryIO]:
     except OSError as error:
         # A full disk does not say which file did not fit.
         error.filename = error.filename or str(path)
+        raise
+
+
+@contextmanager
+def whole(path: Path | None) -> Iterator[BinaryIO]:
+    """Open a file that appears under its name when all of it is written, and not at all otherwise.
+
+    It is written beside its place, as ``.NAME.PID.part``, which only a kill leaves behind. None and ``-`` are standard
+    output; that, a pipe and a device get it as it comes.
+
+    Raises:
+        ConfigurationError: the path cannot be written.
+
+    """
+    if path is None or path == STANDARD or (path.exists() and not path.is_file()):
+        with binary(None if path == STANDARD else path) as stream:
+            yield stream
+        return
+    place = path.resolve()  # what a link leads to
+    part = place.with_name(f".{place.name}.{os.getpid()}.part")
+    try:
+        handle = part.open("wb")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: its folder cannot be written: {error.strerror}; choose another --output"
+        ) from error
+    try:
+        with handle:
+            if place.exists():
+                part.chmod(place.stat().st_mode & 0o777)
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        part.replace(place)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink()
+        if isinstance(error, OSError):
+            # A full disk does not say which file did not fit.
+            error.filename = str(path)
         raise
 
 

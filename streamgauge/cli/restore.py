@@ -19,7 +19,9 @@ def restore(
     until: Annotated[str | None, typer.Option(help="End of the window, likewise.")] = None,
     node: Annotated[str | None, typer.Option(help="Only this node.")] = None,
     form: Annotated[str, typer.Option("--format", "-f", help="parquet, ndjson, csv or pcap.")] = "ndjson",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File; standard output by default.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File, there when it is whole; - or none: standard output.")
+    ] = None,
     to: Annotated[str | None, typer.Option(help="nats: replay into NATS instead of writing.")] = None,
     rate: Annotated[str, typer.Option(help="Of a replay: max, or times the captured pace (1x, 10x).")] = "max",
     resume: Annotated[Path | None, typer.Option(help="File that lets a replay go on where it stopped.")] = None,
@@ -39,6 +41,9 @@ def restore(
     A pcap needs the frames, which are kept when STREAMGAUGE_COLLECTOR_FRAME_BYTES is set. A replay is published under
     replay.v1.NODE.CLASS with the headers of live summaries. --names adds source_namespace, source_workload,
     source_workload_kind and the same of the destination; empty where nobody is known to have had the address then.
+
+    A file appears when all of it is written: what fails or is interrupted leaves what was there before. Standard output
+    gets the rows as they come, and the exit status tells whether they were all.
 
     Examples:
       streamgauge restore --since 2h --format parquet --output window.parquet
@@ -110,7 +115,7 @@ async def _write(
         with Progress("objects looked at") as progress:
             plan = await make_plan(store, selection, progress.add)
         names = await load_names(store, plan) if named else None
-        with output.binary(path) as stream, Progress("rows") as progress:
+        with output.whole(path) as stream, Progress("rows") as progress:
             writer = outputs.open_output(form, stream, link_type)
             try:
                 async for rows in read(store, plan):
