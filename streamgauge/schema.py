@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
+from streamgauge.protocols import App, Tunnel
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -75,54 +77,6 @@ class Present(IntFlag):
     DNS_UNANSWERED = auto()
     COMMUNITY_ID = auto()
     FRAME = auto()
-
-
-class App(IntEnum):
-    """The application protocol, where the decoder recognised one (values of the column ``app``)."""
-
-    UNKNOWN = 0
-    DNS = 1
-    TLS = 2
-    HTTP = 3
-    QUIC = 4
-    MDNS = 5
-    LLMNR = 6
-    DHCP = 7
-    NTP = 8
-    SSH = 9
-
-
-class Tunnel(IntEnum):
-    """What carries the packet that the main columns describe, outermost first (values of the column ``tunnel``)."""
-
-    NONE = 0
-    #: Label stack (RFC 3032): ``tunnel_id`` is the label at its bottom.
-    MPLS = 1
-    #: Session (RFC 2516): ``tunnel_id`` is its identifier.
-    PPPOE = 2
-    #: RFC 2784, RFC 2890: ``tunnel_id`` is the key; of PPTP (RFC 2637) the call identifier.
-    GRE = 3
-    #: Mirrored frames: ``tunnel_id`` is the session, of types II and III.
-    ERSPAN = 4
-    #: RFC 7348: ``tunnel_id`` is the network identifier (VNI).
-    VXLAN = 5
-    #: RFC 8926: ``tunnel_id`` is the network identifier (VNI).
-    GENEVE = 6
-    #: IPv4 in IPv4 (RFC 2003).
-    IPIP = 7
-    #: IPv6 in IPv4 (RFC 4213).
-    IP6IN4 = 8
-    #: IPv4 in IPv6 (RFC 2473).
-    IP4IN6 = 9
-    #: IPv6 in IPv6 (RFC 2473).
-    IP6IN6 = 10
-    #: Ethernet in IP: EtherIP (RFC 3378), SRv6 (RFC 8986).
-    ETHERNET = 11
-
-    @property
-    def word(self) -> str:
-        """The tunnel as it stands in the column, e.g. ``6in4``."""
-        return self.name.lower().removeprefix("ip") if self.name.startswith(("IP4", "IP6")) else self.name.lower()
 
 
 class DecodeStatus(IntEnum):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from streamgauge import schema
+from streamgauge.protocols import App
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -35,7 +36,7 @@ DIRECTIONS: Final = (UNKNOWN, "internal", "egress", "ingress", "transit")
 FLAGS: Final = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "SYN-ACK")
 
 #: Names of the column ``app``; a word a newer collector knows and we do not is ``other``.
-APPS: Final = (UNKNOWN, *(app.name.lower() for app in schema.App if app), "other")
+APPS: Final = (UNKNOWN, *(app.name.lower() for app in App if app), "other")
 
 STATUSES: Final = tuple(status.name.lower() for status in schema.DecodeStatus)
 

@@ -4,7 +4,7 @@
         for data, index, count in capture.blocks():
             taken = decoder.decode(data, index, 0, count, rows)
 
-Light to import: Numba and the kernels load with the first packet, or with ``warm_up``.
+Light to import: Numba and the kernels load with the first decoder, or with ``warm_up``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from streamgauge.decode.handshakes import Counters, Handshakes
     from streamgauge.decode.output import Output
-    from streamgauge.rows import Rows
+    from streamgauge.rows import RowBuffers, Rows
 
 __all__ = ["Decoder", "PacketIndex", "new_index", "warm_up"]
 
@@ -36,8 +36,13 @@ class Decoder:
             frame_bytes: Keep the first bytes of each packet, at most so many, in the column ``frame``.
             decapsulate: Open tunnels: the columns describe the innermost packet, ``outer_…`` the outermost.
         """
+        from streamgauge.decode.packet_kernels import decode_packets
+
         self.frame_bytes = frame_bytes
+        self._decode_packets = decode_packets
         self._marks = new_marks(decapsulate=decapsulate)
+        self._buffers: RowBuffers | None = None
+        self._out: Output | None = None
         self._prints = new_fingerprints()
         self._handshakes: Handshakes | None = None
 
@@ -61,10 +66,11 @@ class Decoder:
             last: Position behind the last packet.
             rows: Where the rows go.
         """
-        from streamgauge.decode.packet_kernels import decode_packets
-
-        out = output(rows.buffers, self._marks)
-        taken = int(decode_packets(data, index, first, last, out, rows.capacity, self.frame_bytes))
+        out = self._out
+        if out is None or self._buffers is not rows.buffers:
+            self._buffers = rows.buffers
+            self._out = out = output(rows.buffers, self._marks)
+        taken = int(self._decode_packets(data, index, first, last, out, rows.capacity, self.frame_bytes))
         if out.mark_state[COUNT]:
             self._finish(data, rows, out)
         return taken

@@ -20,6 +20,7 @@ from numba.core import config
 from numba.core.caching import FunctionCache
 
 from streamgauge import schema
+from streamgauge.protocols import App, Tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,8 @@ _OPTIONS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy", "_nrt"
 
 def _fingerprint() -> str:
     """Return a digest of everything the compiled kernels depend on: their sources and the layout of the rows."""
-    digest = hashlib.sha256(repr((schema.SLOTS, list(schema.Present), list(schema.App))).encode())
+    registered = [(protocol, protocol.module) for protocols in (App, Tunnel) for protocol in protocols]
+    digest = hashlib.sha256(repr((schema.SLOTS, list(schema.Present), registered)).encode())
     here = Path(__file__).parent
     for folder in (here, here.parent / "flows"):
         for source in sorted(folder.glob("*.py")):

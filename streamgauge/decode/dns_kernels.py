@@ -10,7 +10,8 @@ from streamgauge.decode.accelerate import inner
 from streamgauge.decode.link_words import MALFORMED, OK, cut
 from streamgauge.decode.load_kernels import load8, load16
 from streamgauge.decode.text_kernels import lower, put_readable
-from streamgauge.schema import SLOTS, App, Present
+from streamgauge.protocols import App
+from streamgauge.schema import SLOTS, Present
 
 DNS_PORT, MDNS_PORT, LLMNR_PORT = 53, 5353, 5355
 

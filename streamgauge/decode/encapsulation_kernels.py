@@ -27,7 +27,7 @@ from streamgauge.decode.llc_kernels import read_llc
 from streamgauge.decode.load_kernels import load16
 from streamgauge.decode.mpls_kernels import read_mpls
 from streamgauge.decode.pppoe_kernels import read_pppoe
-from streamgauge.schema import Tunnel
+from streamgauge.protocols import Tunnel
 
 #: Headers that are read through at most; each is at least three bytes, but a hostile frame could stack thousands.
 MAX_ENCAPSULATIONS = 16

@@ -7,7 +7,7 @@ from __future__ import annotations
 from streamgauge.decode.accelerate import inner
 from streamgauge.decode.link_words import ETHERNET_FRAME, IPV4, MALFORMED, OK, UNREAD, cut
 from streamgauge.decode.load_kernels import load16, load32
-from streamgauge.schema import Tunnel
+from streamgauge.protocols import Tunnel
 
 ERSPAN = int(Tunnel.ERSPAN)
 #: EtherTypes: types I and II, type III.

@@ -7,15 +7,15 @@ from __future__ import annotations
 from streamgauge.decode.accelerate import inner
 from streamgauge.decode.link_words import MALFORMED, OK, UNREAD, cut
 from streamgauge.decode.load_kernels import load8, load16, load32
-from streamgauge.schema import Tunnel
+from streamgauge.protocols import Tunnel
 
 GENEVE = int(Tunnel.GENEVE)
-GENEVE_PORT = 6081
+UDP_PORTS = (6081,)
 HEADER = 8
 
 
 @inner
-def read_geneve(data, at, end, wire_end):
+def read_in_udp(data, source, destination, at, end, wire_end):
     """Read a Geneve header; return ``(kind, identifier, protocol, offset of what follows, status)``."""
     if at + HEADER > end:
         return GENEVE, -1, UNREAD, end, cut(at + HEADER, wire_end)

@@ -9,11 +9,13 @@ from streamgauge.decode.erspan_kernels import ERSPAN, ERSPAN_II, ERSPAN_III, rea
 from streamgauge.decode.link_words import ETHERNET_FRAME, IPV4, OK, UNREAD, cut
 from streamgauge.decode.load_kernels import load8, load16, load32
 from streamgauge.decode.pppoe_kernels import read_ppp
-from streamgauge.schema import Tunnel
+from streamgauge.protocols import Tunnel
 
-GRE = int(Tunnel.GRE)
+NONE, GRE = int(Tunnel.NONE), int(Tunnel.GRE)
 CHECKSUM, ROUTING, KEY, SEQUENCE, ACKNOWLEDGEMENT, VERSION = 0x8000, 0x4000, 0x2000, 0x1000, 0x0080, 0x0007
 PPP, WCCP = 0x880B, 0x883E
+#: In UDP: RFC 8086; only the destination's port tells.
+IP_PROTOCOLS, UDP_PORTS = (47,), (4754,)
 #: Address and control field of PPP in HDLC-like framing (RFC 1662).
 ALL_STATIONS = 0xFF03
 #: Source routes that are skipped at most (RFC 1701).
@@ -35,7 +37,7 @@ def skip_routes(data, at, end):
 
 @inner
 def read_gre(data, at, end, wire_end):
-    """Read a GRE header and what it announces, as a reader of ``tunnel_kernels``."""
+    """Read a GRE header and what it announces; as ``read_in_ip``."""
     if at + 4 > end:
         return GRE, -1, UNREAD, end, cut(at + 4, wire_end)
     flags, protocol = load16(data, at), load16(data, at + 2)
@@ -72,3 +74,17 @@ def read_gre(data, at, end, wire_end):
         if at < end and load8(data, at) >> 4 != 4:
             at += 4
     return GRE, identifier, protocol, at, status
+
+
+@inner
+def read_in_ip(data, transport, version, at, end, wire_end):
+    """Read GRE right behind an IP header; as the readers of ``tunnel_kernels``."""
+    return read_gre(data, at, end, wire_end)
+
+
+@inner
+def read_in_udp(data, source, destination, at, end, wire_end):
+    """Read GRE in UDP; as the readers of ``tunnel_kernels``."""
+    if destination not in UDP_PORTS:
+        return NONE, -1, UNREAD, at, OK
+    return read_gre(data, at, end, wire_end)

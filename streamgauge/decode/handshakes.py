@@ -27,7 +27,8 @@ from streamgauge.decode.output import (
 )
 from streamgauge.decode.pieces import MAX_BYTES, Pieces
 from streamgauge.decode.quic import QuicError, client_crypto, connection_id
-from streamgauge.schema import SLOTS, App, Present
+from streamgauge.protocols import App
+from streamgauge.schema import SLOTS, Present
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -9,7 +9,8 @@ import numpy as np
 from streamgauge.decode.accelerate import inner
 from streamgauge.decode.load_kernels import load8, load32
 from streamgauge.decode.text_kernels import find, keep_text
-from streamgauge.schema import SLOTS, App, Present
+from streamgauge.protocols import App
+from streamgauge.schema import SLOTS, Present
 
 #: Methods of RFC 9110, WebDAV and its versioning (RFC 4918, 3253, 5323), Exchange, Background Intelligent Transfer,
 #: RPC over HTTP, General Event Notification and UPnP.

@@ -21,7 +21,11 @@ from streamgauge.decode.link_words import (
     is_tag,
 )
 from streamgauge.decode.load_kernels import load8, load16, load32
+from streamgauge.protocols import Tunnel
 
+NONE, KIND_MPLS = int(Tunnel.NONE), int(Tunnel.MPLS)
+#: Right behind an IP header: RFC 4023; in UDP: RFC 7510, where only the destination's port tells.
+IP_PROTOCOLS, UDP_PORTS = (137,), (6635,)
 ENTRY = 4
 BOTTOM = 0x100
 #: Control word of a pseudowire (RFC 4385): its first four bits are zero.
@@ -78,3 +82,17 @@ def read_mpls(data, at, end, wire_end):
             protocol, at = read_payload(data, at, end)
             return protocol, at, label, OK
     return UNREAD, end, -1, cut(at + ENTRY, wire_end)
+
+
+@inner
+def read_in_ip(data, transport, version, at, end, wire_end):
+    """Announce a label stack, which ``encapsulation_kernels`` reads; as the readers of ``tunnel_kernels``."""
+    return KIND_MPLS, -1, MPLS, at, OK
+
+
+@inner
+def read_in_udp(data, source, destination, at, end, wire_end):
+    """Announce a label stack in UDP; as the readers of ``tunnel_kernels``."""
+    if destination not in UDP_PORTS:
+        return NONE, -1, UNREAD, at, OK
+    return KIND_MPLS, -1, MPLS, at, OK

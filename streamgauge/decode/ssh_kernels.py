@@ -6,11 +6,15 @@ from __future__ import annotations
 # (Numba types kernels when it compiles them.)
 from streamgauge.decode.accelerate import inner
 from streamgauge.decode.load_kernels import load32
+from streamgauge.decode.transport_kernels import TCP
 
+TRANSPORT = TCP
+#: What a segment starts with that may be SSH: S.
+FIRST_BYTES = (0x53,)
 IDENTIFICATION = 0x5353482D  # "SSH-"
 
 
 @inner
-def is_ssh(data, at, end):
+def recognise(data, at, end, source_port, destination_port):
     """Tell whether a segment starts with an identification string."""
     return at + 4 <= end and load32(data, at) == IDENTIFICATION

@@ -12,7 +12,7 @@ from streamgauge.decode.load_kernels import load8, load16
 from streamgauge.decode.mark_kernels import mark, wait_for_more
 from streamgauge.decode.output import HELLO
 from streamgauge.decode.text_kernels import MAX_TEXT
-from streamgauge.schema import App
+from streamgauge.protocols import App
 
 CHANGE_CIPHER_SPEC, HANDSHAKE, HEARTBEAT = 20, 22, 24
 CLIENT_HELLO, SERVER_HELLO = 1, 2

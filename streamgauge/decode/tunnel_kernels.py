@@ -1,9 +1,11 @@
 """Opens tunnels: from an IP header to the IP or ARP header inside of it, and on, as deep as they are nested.
 
-To add one: write ``<name>_kernels.py`` with ``read_<name>``, add its word to ``schema.Tunnel``, and ask it in
-``read_ip_tunnel`` (by IP protocol) or ``read_udp_tunnel`` (by port). docs/84-adding-a-protocol.md shows it.
+To add one: write ``<name>_kernels.py`` and its line in ``streamgauge.protocols.Tunnel``. The module has
+``IP_PROTOCOLS`` and ``read_in_ip``, or ``UDP_PORTS`` and ``read_in_udp``, or both pairs.
+docs/84-adding-a-protocol.md shows it.
 
-A reader returns ``(kind, identifier or -1, EtherType of what it carries, its offset, status)``.
+A reader returns ``(kind, identifier or -1, EtherType of what it carries, its offset, status)``; kind NONE if what is
+there is not its tunnel.
 """
 
 from __future__ import annotations
@@ -12,66 +14,72 @@ from __future__ import annotations
 # (Numba types kernels when it compiles them.)
 from streamgauge.decode.accelerate import hot, inner
 from streamgauge.decode.encapsulation_kernels import NONE, read_encapsulations
-from streamgauge.decode.geneve_kernels import GENEVE_PORT, read_geneve
-from streamgauge.decode.gre_kernels import read_gre
-from streamgauge.decode.link_words import ETHERNET_FRAME, IPV4, IPV6, MALFORMED, MPLS, OK, UNREAD, cut
-from streamgauge.decode.load_kernels import load8, load16
+from streamgauge.decode.link_words import OK, UNREAD
+from streamgauge.decode.load_kernels import load16
 from streamgauge.decode.network_kernels import DST_IP, IP_VERSION, NO_TRANSPORT, SRC_IP, read_network
-from streamgauge.decode.transport_kernels import UDP, UDP_HEADER
-from streamgauge.decode.vxlan_kernels import (
-    EXTENSION_PORT,
-    LINUX_PORT,
-    VXLAN_PORT,
-    looks_like_vxlan,
-    read_extension,
-    read_vxlan,
-)
-from streamgauge.schema import SLOTS, Present, Tunnel
+from streamgauge.decode.registry import registered, together
+from streamgauge.decode.transport_kernels import TCP, UDP, UDP_HEADER
+from streamgauge.protocols import Tunnel
+from streamgauge.schema import SLOTS, Present
 
 #: Tunnels in tunnels are opened so deep; what is deeper stays payload.
 MAX_DEPTH = 8
 
-IP_IN_IP, IPV6_IN_IP, GRE_IN_IP, ETHERIP, MPLS_IN_IP, ETHERNET_IN_IP = 4, 41, 47, 97, 137, 143
-DNS_PORT, GRE_PORT, MPLS_PORT = 53, 4754, 6635
-#: All tunnel ports are between these.
-FIRST_PORT, LAST_PORT = GRE_PORT, LINUX_PORT
-ETHERIP_HEADER = 2
-
-KIND_MPLS, KIND_GRE, KIND_ETHERNET = int(Tunnel.MPLS), int(Tunnel.GRE), int(Tunnel.ETHERNET)
-IPIP, IP6IN4, IP4IN6, IP6IN6 = int(Tunnel.IPIP), int(Tunnel.IP6IN4), int(Tunnel.IP4IN6), int(Tunnel.IP6IN6)
+MODULES = [module for _, module in registered(Tunnel)]
+IP_PROTOCOLS, UDP_PORTS = together(MODULES, "IP_PROTOCOLS"), together(MODULES, "UDP_PORTS")
+FIRST_PORT, LAST_PORT = UDP_PORTS[0], UDP_PORTS[-1]
+#: A client of DNS may have a tunnel's port.
+DNS_PORT = 53
 
 HAS_TUNNEL_ID, HAS_OUTER = int(Present.TUNNEL_ID), int(Present.OUTER_IP)
 TUNNEL, TUNNEL_ID = SLOTS["tunnel"], SLOTS["tunnel_id"]
 OUTER_SRC, OUTER_DST = SLOTS["outer_src_ip"], SLOTS["outer_dst_ip"]
 
 
-@inner
-def read_ip_in_ip(data, transport, at, end, wire_end, version):
-    """Recognise an IP header right behind another one of the given version."""
-    if at >= end:
-        return NONE, -1, UNREAD, at, cut(at + 1, wire_end)
-    inside = load8(data, at) >> 4
-    if inside == 4 and transport == IP_IN_IP:
-        return (IPIP if version == 4 else IP4IN6), -1, IPV4, at, OK
-    if inside == 6:
-        return (IP6IN4 if version == 4 else IP6IN6), -1, IPV6, at, OK
-    return NONE, -1, UNREAD, at, MALFORMED
+def _ask_ip(modules):
+    """Return a kernel that reads the tunnel an IP protocol number announces: it asks the modules in turn."""
+    if not modules:
+
+        @inner
+        def nobody(data, transport, version, at, end, wire_end):
+            return NONE, -1, UNREAD, at, OK
+
+        return nobody
+    protocols, read, others = modules[0].IP_PROTOCOLS, modules[0].read_in_ip, _ask_ip(modules[1:])
+
+    @inner
+    def ask(data, transport, version, at, end, wire_end):
+        if transport in protocols:
+            return read(data, transport, version, at, end, wire_end)
+        return others(data, transport, version, at, end, wire_end)
+
+    return ask
 
 
-@inner
-def read_ip_tunnel(data, transport, at, end, wire_end, version):
-    """Read the tunnel that an IP protocol number announces."""
-    if transport == IP_IN_IP or transport == IPV6_IN_IP:
-        return read_ip_in_ip(data, transport, at, end, wire_end, version)
-    if transport == GRE_IN_IP:
-        return read_gre(data, at, end, wire_end)
-    if transport == MPLS_IN_IP:
-        return KIND_MPLS, -1, MPLS, at, OK
-    if transport == ETHERNET_IN_IP:
-        return KIND_ETHERNET, -1, ETHERNET_FRAME, at, OK
-    if transport == ETHERIP:
-        return KIND_ETHERNET, -1, ETHERNET_FRAME, at + ETHERIP_HEADER, OK
-    return NONE, -1, UNREAD, at, OK
+def _ask_udp(modules):
+    """Return a kernel that reads the tunnel a UDP port announces: it asks the modules in turn, until one knows it."""
+    if not modules:
+
+        @inner
+        def nobody(data, source, destination, at, end, wire_end):
+            return NONE, -1, UNREAD, at, OK
+
+        return nobody
+    ports, read, others = modules[0].UDP_PORTS, modules[0].read_in_udp, _ask_udp(modules[1:])
+
+    @inner
+    def ask(data, source, destination, at, end, wire_end):
+        if source in ports or destination in ports:
+            kind, identifier, protocol, behind, status = read(data, source, destination, at, end, wire_end)
+            if kind != NONE:
+                return kind, identifier, protocol, behind, status
+        return others(data, source, destination, at, end, wire_end)
+
+    return ask
+
+
+read_ip_tunnel = _ask_ip([module for module in MODULES if hasattr(module, "IP_PROTOCOLS")])
+ask_udp_tunnels = _ask_udp([module for module in MODULES if hasattr(module, "UDP_PORTS")])
 
 
 @inner
@@ -81,47 +89,23 @@ def read_udp_tunnel(data, at, end, wire_end):
     at += UDP_HEADER
     if source == DNS_PORT or destination == DNS_PORT:
         return NONE, -1, UNREAD, at, OK
-    if source == VXLAN_PORT or destination == VXLAN_PORT:
-        return read_vxlan(data, at, end, wire_end)
-    if source == GENEVE_PORT or destination == GENEVE_PORT:
-        return read_geneve(data, at, end, wire_end)
-    if source == EXTENSION_PORT or destination == EXTENSION_PORT:
-        return read_extension(data, at, end, wire_end)
-    if destination == LINUX_PORT and looks_like_vxlan(data, at, end):
-        return read_vxlan(data, at, end, wire_end)
-    if destination == GRE_PORT:  # RFC 8086
-        return read_gre(data, at, end, wire_end)
-    if destination == MPLS_PORT:  # RFC 7510
-        return KIND_MPLS, -1, MPLS, at, OK
-    return NONE, -1, UNREAD, at, OK
+    return ask_udp_tunnels(data, source, destination, at, end, wire_end)
 
 
 @hot
 def is_tunnel_port(port):
-    """Tell whether ``read_udp_tunnel`` knows a port."""
-    return FIRST_PORT <= port <= LAST_PORT and (
-        port == VXLAN_PORT
-        or port == GENEVE_PORT
-        or port == LINUX_PORT
-        or port == EXTENSION_PORT
-        or port == GRE_PORT
-        or port == MPLS_PORT
-    )
+    """Tell whether a tunnel has a port."""
+    return FIRST_PORT <= port <= LAST_PORT and port in UDP_PORTS
 
 
 @hot
 def may_be_tunnel(data, transport, at, end):
     """Tell cheaply whether an IP packet may carry another one."""
+    if transport == TCP:
+        return False
     if transport == UDP:
         return at + UDP_HEADER <= end and (is_tunnel_port(load16(data, at)) or is_tunnel_port(load16(data, at + 2)))
-    return (
-        transport == IP_IN_IP
-        or transport == IPV6_IN_IP
-        or transport == GRE_IN_IP
-        or transport == MPLS_IN_IP
-        or transport == ETHERNET_IN_IP
-        or transport == ETHERIP
-    )
+    return transport in IP_PROTOCOLS
 
 
 @inner
@@ -130,7 +114,7 @@ def open_tunnel(data, transport, at, end, wire_end, version):
     if transport == UDP:
         kind, identifier, protocol, at, status = read_udp_tunnel(data, at, end, wire_end)
     else:
-        kind, identifier, protocol, at, status = read_ip_tunnel(data, transport, at, end, wire_end, version)
+        kind, identifier, protocol, at, status = read_ip_tunnel(data, transport, version, at, end, wire_end)
     if kind == NONE or status != OK:
         return kind, identifier, UNREAD, at, status
     protocol, at, link_kind, link_identifier, status = read_encapsulations(data, protocol, at, end, wire_end)

@@ -10,10 +10,11 @@ from __future__ import annotations
 from streamgauge.decode.accelerate import inner
 from streamgauge.decode.link_words import ETHERNET_FRAME, IPV4, IPV6, MPLS, OK, UNREAD, cut
 from streamgauge.decode.load_kernels import load8, load32
-from streamgauge.schema import Tunnel
+from streamgauge.protocols import Tunnel
 
-VXLAN = int(Tunnel.VXLAN)
+NONE, VXLAN = int(Tunnel.NONE), int(Tunnel.VXLAN)
 VXLAN_PORT, EXTENSION_PORT, LINUX_PORT = 4789, 4790, 8472
+UDP_PORTS = (VXLAN_PORT, EXTENSION_PORT, LINUX_PORT)
 HEADER = 8
 #: Flag: the network identifier is valid. In the extension: the next-protocol field is.
 HAS_NETWORK, HAS_PROTOCOL = 0x08, 0x04
@@ -49,3 +50,15 @@ def read_extension(data, at, end, wire_end):
         elif following != 3 and (following != 0 or load8(data, at) & HAS_PROTOCOL):
             protocol = UNREAD
     return kind, network, protocol, behind, status
+
+
+@inner
+def read_in_udp(data, source, destination, at, end, wire_end):
+    """Read what one of the ports announces; as the readers of ``tunnel_kernels``."""
+    if source == VXLAN_PORT or destination == VXLAN_PORT:
+        return read_vxlan(data, at, end, wire_end)
+    if source == EXTENSION_PORT or destination == EXTENSION_PORT:
+        return read_extension(data, at, end, wire_end)
+    if destination == LINUX_PORT and looks_like_vxlan(data, at, end):
+        return read_vxlan(data, at, end, wire_end)
+    return NONE, -1, UNREAD, at, OK

@@ -6,7 +6,7 @@
     table.fill(rows, first)
 
 A pass over rows that were just decoded; both directions of a flow share an entry. Light to import: Numba and the
-kernels load with the first rows, or with ``warm_up``.
+kernels load with the first table, or with ``warm_up``.
 """
 
 from __future__ import annotations
@@ -65,7 +65,10 @@ class FlowTable:
             community_id: Fill the column ``community_id``, which takes about a microsecond a row.
 
         """
+        from streamgauge.flows.health_kernels import fill_health, report_unanswered
+
         self._health = health
+        self._fill_health, self._report_unanswered = fill_health, report_unanswered
         self._table = new_table(connections, queries)
         self._timeout = int(dns_timeout * 1e9)
         self._ids: CommunityIds | None = None
@@ -110,14 +113,14 @@ class FlowTable:
 
         """
         if self._health:
-            from streamgauge.flows.health_kernels import fill_directory, fill_health
-
             larger = with_larger_directory(self._table, len(rows) - first)
             if larger is not None:
+                from streamgauge.flows.health_kernels import fill_directory
+
                 fill_directory(larger)
                 self._table = larger
             self._table.salt[0] = link * _SPREAD & _MASK
-            fill_health(rows.buffers, first, self._table, self._timeout)
+            self._fill_health(rows.buffers, first, self._table, self._timeout)
         if self._ids is not None:
             self._ids.fill(rows, first)
 
@@ -133,10 +136,10 @@ class FlowTable:
 
         Such a row stands for no packet and no byte. Its time is when the query was given up.
         """
-        from streamgauge.flows.health_kernels import report_unanswered
-
+        if not self.unreported:
+            return 0
         first = len(rows)
-        appended = int(report_unanswered(rows.buffers, rows.capacity, self._table, self._timeout))
+        appended = int(self._report_unanswered(rows.buffers, rows.capacity, self._table, self._timeout))
         if appended and self._ids is not None:
             self._ids.fill(rows, first)
         return appended
@@ -144,7 +147,7 @@ class FlowTable:
 
 def warm_up() -> None:
     """Compile the kernels, or load them from the cache on disk; services do this before they report ready."""
-    from streamgauge.flows.health_kernels import fill_directory
+    from streamgauge.flows.health_kernels import fill_directory, report_unanswered
     from streamgauge.flows.merge import Merger
     from streamgauge.rows import Rows
 
@@ -152,5 +155,5 @@ def warm_up() -> None:
     fill_directory(new_table(2, 2))
     table.fill(rows, 0)
     table.advance(0)
-    table.report(rows)
+    report_unanswered(rows.buffers, rows.capacity, table._table, 0)
     Merger(window=1.0).merge(rows, 0, Rows(1))

@@ -21,7 +21,8 @@ from streamgauge.flows.layout import (
 )
 from streamgauge.flows.query_kernels import give_up, track_message, write_report
 from streamgauge.flows.tcp_kernels import track_segment
-from streamgauge.schema import SLOTS, App, Present
+from streamgauge.protocols import App
+from streamgauge.schema import SLOTS, Present
 
 CONNECTION, MESSAGE = int(Present.IP | Present.TCP), int(Present.IP | Present.DNS)
 DNS = int(App.DNS)

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from streamgauge import schema, text
-from streamgauge.schema import App, Kind, TrafficClass
+from streamgauge.protocols import App
+from streamgauge.schema import Kind, TrafficClass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
