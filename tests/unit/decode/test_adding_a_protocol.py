@@ -63,7 +63,7 @@ def test_the_steps_of_the_page_add_the_protocol(tmp_path):
 
 
 def test_an_application_is_a_file_and_a_line(tmp_path):
-    """A protocol that nobody knew, over TCP and with a first byte of its own, is recognised by what the page asks for."""
+    """A protocol that nobody knew, with a first byte of its own, is recognised by what the page asks for."""
     package = shutil.copytree(ROOT / "streamgauge", tmp_path / "streamgauge")
     (package / "decode" / "gopher_kernels.py").write_text(
         (package / "decode" / "ssh_kernels.py")
