@@ -20,6 +20,11 @@ manifests=$(mktemp)
 trap 'rm -f "$manifests"' EXIT
 kubectl kustomize "k8s/overlays/$overlay" > "$manifests"
 
+# A collector that is to hide what its frames would tell refuses to start, and so would one after the other.
+if grep -q '^  STREAMGAUGE_PRIVACY_' "$manifests" && grep -qE '^  STREAMGAUGE_COLLECTOR_FRAME_BYTES: "?[1-9]' "$manifests"; then
+    fail "components privacy and frames exclude each other: frames hold everything clear; take one out of k8s/overlays/$overlay"
+fi
+
 # The collectors come from the nodes' addresses: with others in the policies none of them would get in.
 if grep -q '^kind: NetworkPolicy' "$manifests"; then
     addresses=$(kubectl get nodes -o jsonpath='{.items[*].status.addresses[?(@.type=="InternalIP")].address}')

@@ -46,7 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--host", action="append", default=[], metavar="NAME", help="a name of the door besides localhost"
     )
-    parser.add_argument("--rotate", choices=PARTS, help="make these anew; all: everything but the authority")
+    parser.add_argument(
+        "--rotate", choices=PARTS, help="make these anew; all: everything but the authority and the key of privacy"
+    )
     parser.add_argument("--certificate", type=Path, metavar="FILE", help="your own certificate (chain) for the door")
     parser.add_argument("--key", type=Path, metavar="FILE", help="its private key")
     return parser

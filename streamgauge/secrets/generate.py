@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Final
 import bcrypt
 
 from streamgauge.errors import ConfigurationError
+from streamgauge.privacy.policy import Policy
 from streamgauge.secrets import authority
 from streamgauge.secrets.authority import Pair
 from streamgauge.secrets.kubernetes import kustomization
+from streamgauge.settings import PrivacySettings, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +31,7 @@ S3_USERS: Final = ("backup", "operator", "bootstrap")
 #: The name to log in with.
 LOGIN_USER: Final = "admin"
 #: What ``--rotate`` can make anew.
-PARTS: Final = ("login", "nats", "s3", "certificates", "authority", "all")
+PARTS: Final = ("login", "nats", "s3", "certificates", "authority", "privacy", "all")
 
 _NAMESPACE: Final = "streamgauge"
 #: Names under which the parts reach each other, in compose and in the cluster.
@@ -37,6 +39,16 @@ _SERVERS: Final = {"nats": ("nats", "nats-headless"), "minio": ("minio",)}
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 #: Whom the authority's certificate is given to.
 _TRUSTING: Final = ("ca", "nginx", "nats", "minio", "minio-setup", *NATS_USERS)
+#: What hides with the component or the switch that turns privacy on; the collector alone reads it.
+_PRIVACY_KEY: Final = "collector/privacy-key"
+_PRIVACY_RULES: Final = "collector/privacy-rules.toml"
+_NO_RULES: Final = """\
+# Rules of what the collector hides, for networks that are treated otherwise than the settings say: docs/23-privacy.md.
+# This one is an example without effect: 192.0.2.0/24 is nobody's network.
+[[rule]]
+namespace = "nobody"
+networks = ["192.0.2.0/24"]
+"""
 # bcrypt's cost: 60 ms a try. The passwords have 160 bits and would be safe without; a user's own may be weaker.
 _BCRYPT_ROUNDS: Final = 10
 
@@ -54,7 +66,8 @@ class Generator:
         """Make everything.
 
         Raises:
-            ConfigurationError: the folder cannot be written, or the authority's key is needed and not there.
+            ConfigurationError: the folder cannot be written, the authority's key is needed and not there, or what was
+                put there for privacy is wrong.
 
         """
         self._vault.repair()
@@ -64,6 +77,7 @@ class Generator:
         self._make_s3_users()
         self._make_login()
         self._make_grafana()
+        self._make_privacy()
         self._derive("kustomization.yaml", kustomization(self._vault).encode())
 
     def use_certificate(self, pair: Pair) -> None:
@@ -180,6 +194,18 @@ class Generator:
         # oauth2-proxy takes 16, 24 or 32 bytes; the client's secret comes from the identity provider.
         self._password("oauth2-proxy/cookie-secret", "login", length=16)
 
+    def _make_privacy(self) -> None:
+        # Not with "all": what was stored under the old key could not be joined to what comes.
+        self._password(_PRIVACY_KEY, "privacy", length=32)
+        if not self._vault.has(_PRIVACY_RULES):
+            self._vault.create(_PRIVACY_RULES, _NO_RULES.encode())
+        # What a collector would not start with does not reach one.
+        named = {
+            "STREAMGAUGE_PRIVACY_KEY_FILE": str(self._vault.path(_PRIVACY_KEY)),
+            "STREAMGAUGE_PRIVACY_POLICY": str(self._vault.path(_PRIVACY_RULES)),
+        }
+        Policy.of(load(("privacy",), named).section(PrivacySettings))
+
     def _password(self, name: str, part: str, *, prefix: str = "", length: int = 20) -> bytes:
         if not self._vault.has(name) or self._wanted(part):
             # Hexadecimal: safe in a command line, a header and a configuration file, whatever reads it.
@@ -196,7 +222,7 @@ class Generator:
 
     def _wanted(self, part: str) -> bool:
         if self._rotate == "all":
-            return part not in ("authority", "")
+            return part not in ("authority", "privacy", "")
         return self._rotate == part
 
 

@@ -53,11 +53,13 @@ esac
 """
 
 
-def deploy(folder: Path, overlay: str, **answers: str) -> subprocess.CompletedProcess[str]:
-    """Run the script with a kubectl that gives these answers."""
+def deploy(
+    folder: Path, overlay: str, *, manifests: str | None = None, **answers: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the script with a kubectl that gives these answers, and ``manifests`` instead of the overlay's."""
     (folder / "kubectl").write_text(_KUBECTL)
     (folder / "kubectl").chmod(0o755)
-    (folder / "manifests.yaml").write_text(rendering.text(overlay))
+    (folder / "manifests.yaml").write_text(rendering.text(overlay) if manifests is None else manifests)
     copy = folder / "copy"
     shutil.copytree(rendering.ROOT / "k8s", copy / "k8s")
     (copy / "secrets").mkdir()
@@ -128,3 +130,16 @@ def test_deploying_without_secrets_says_what_to_do(tmp_path: Path) -> None:
 
     assert run.returncode == 1
     assert run.stderr == "deploy: no secrets yet: run `make secrets`\n"
+
+
+def test_frames_and_privacy_are_not_deployed_together(tmp_path: Path) -> None:
+    """Every collector would refuse to start, one after the other."""
+    privacy, frames = rendering.text("base+privacy"), rendering.text("base+frames")
+    for manifests, refused in ((privacy, False), (frames, False), (f"{privacy}---\n{frames}", True)):
+        folder = tmp_path / str(len(manifests))
+        folder.mkdir()
+        run = deploy(folder, "dev", manifests=manifests)
+
+        assert run.returncode == (1 if refused else 0), run.stderr
+        assert ("components privacy and frames exclude each other" in run.stderr) == refused
+        assert ("applied" in run.stdout) != refused

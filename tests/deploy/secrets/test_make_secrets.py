@@ -133,8 +133,12 @@ def test_nats_gets_hashes_of_the_users_passwords(made: Path) -> None:
 
 
 def test_each_reader_has_its_own_folder_and_nothing_of_others(made: Path) -> None:
-    for reader in ("collector", "exporter", "consumer"):
+    for reader in ("exporter", "consumer"):
         assert {path.name for path in (made / reader).iterdir()} == {"ca.crt", "nats-password"}
+    # What undoes pseudonyms is the collector's alone.
+    privacy = {"privacy-key", "privacy-rules.toml"}
+    assert {path.name for path in (made / "collector").iterdir()} == {"ca.crt", "nats-password", *privacy}
+    assert {path.parent.name for path in made.rglob("privacy-*")} == {"collector"}
     # The authority's key is mounted nowhere.
     assert [path.parent.name for path in made.rglob("ca.key")] == ["authority"]
     assert "authority" not in (made / "kustomization.yaml").read_text()
@@ -189,6 +193,7 @@ ROTATED: dict[str, Callable[[str], bool]] = {
     "s3": lambda name: name.endswith(("secret-key", "root-password")) and not name.startswith("grafana"),
     "certificates": lambda name: name.endswith(("tls.crt", "tls.key", "public.crt", "private.key")),
     "authority": lambda name: name.endswith(("ca.crt", "ca.key", "tls.crt", "tls.key", "public.crt", "private.key")),
+    "privacy": lambda name: name == "collector/privacy-key",
 }
 
 
@@ -201,7 +206,7 @@ def test_rotation_replaces_what_it_names_and_nothing_else(made: Path, part: str)
     assert changed == {name for name in before if ROTATED[part](name)}
 
 
-def test_everything_can_be_rotated_but_the_authority(made: Path) -> None:
+def test_everything_can_be_rotated_but_the_authority_and_pseudonyms(made: Path) -> None:
     before = contents(made)
 
     assert run(made, "--rotate", "all") == 0
@@ -262,6 +267,28 @@ def test_logins_of_nobody_are_refused(made: Path, capsys: pytest.CaptureFixture[
     assert "nobody could log in" in capsys.readouterr().err
     assert run(made, "--rotate", "login") == 0
     assert (made / "nginx" / "htpasswd").read_text().startswith("admin:$2y$")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("privacy-key", "00" * 31, "PRIVACY_KEY: is not 64 hexadecimal digits; make one: openssl rand -hex 32"),
+        ("privacy-key", "", "collector/privacy-key is empty; remove it, and a new one is made"),
+        ("privacy-rules.toml", "", "collector/privacy-rules.toml: holds no [[rule]]"),
+        ("privacy-rules.toml", '[[rule]]\nnetworks = ["10.0.0.0/8"]\nname = "x"\n', "rule 1: name is none of"),
+    ],
+)
+def test_what_a_collector_would_not_start_with_is_refused(
+    made: Path, capsys: pytest.CaptureFixture[str], name: str, content: str, words: str
+) -> None:
+    """Here and not by a pod after the other; nothing secret is said."""
+    (made / "collector" / name).write_text(content)
+
+    assert run(made) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
+    assert "0000" not in told
 
 
 @pytest.mark.parametrize("name", ["nginx/tls.crt", "nats/tls.crt"])
