@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from streamgauge.errors import ConfigurationError
+from streamgauge.inside import ALWAYS
 from streamgauge.query import Folder, Query, addresses
 
 if TYPE_CHECKING:
@@ -92,3 +93,20 @@ def test_a_network_that_is_none_is_told() -> None:
     """Host bits are a mistake, too."""
     with pytest.raises(ConfigurationError, match=r"'10\.0\.0\.1/8' is no network such as 10\.0\.0\.0/8"):
         addresses.networks("10.0.0.1/8")
+
+
+def test_inside_of_networks_of_each_length(query: Query) -> None:
+    """By text or by number, as Python says; tested at both edges of a network and beyond them."""
+    chance = random.Random(9)
+    always = [ipaddress.ip_network(each) for each in ALWAYS]
+    for most, lengths in ((32, range(33)), (128, (0, 7, 10, 16, 17, 64, 127, 128))):
+        for length in lengths:
+            address = ipaddress.ip_address(chance.getrandbits(most) | 1 << (most - 1))
+            network = ipaddress.ip_network(f"{address}/{length}", strict=False)
+            edges = (int(network.network_address), int(network.broadcast_address))
+            near = [edge + step for edge in edges for step in (-1, 0, 1)]
+            ips = [type(address)(number) for number in near if 0 <= number < 2**most]
+            sql = f"SELECT {addresses.in_duckdb(str(network))} AS found FROM (SELECT unnest($ips) AS ip)"
+            found = query.run(sql, {"ips": [str(ip) for ip in ips]}).read_all()["found"].to_pylist()
+
+            assert found == [any(ip in one for one in (network, *always)) for ip in ips], network
