@@ -90,6 +90,9 @@ def _conform(batch: pa.RecordBatch, schema_message: bytes) -> pa.RecordBatch:
         columns[position] if position >= 0 else _nulls(field.type, len(batch))
         for field, position in zip(wanted, positions, strict=True)
     ]
+    for field, array in zip(wanted, arrays, strict=True):
+        if array.null_count and not field.nullable:
+            raise PayloadError(f"column {field.name} has {array.null_count} nulls, and may have none")
     return pa.RecordBatch.from_arrays(arrays, schema=wanted.with_metadata(batch.schema.metadata))
 
 
@@ -188,7 +191,7 @@ def decode_ndjson(payload: bytes) -> pa.RecordBatch:
     for column in schema.COLUMNS:
         try:
             arrays.append(_column_of(column, rows))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, ValueError, TypeError) as error:
+        except (pa.ArrowException, OverflowError, ValueError, TypeError, AttributeError) as error:
             raise PayloadError(f"column {column.name}: {error}") from error
     return pa.RecordBatch.from_arrays(arrays, schema=schema.arrow_schema(metadata=origin))
 

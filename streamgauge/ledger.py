@@ -24,6 +24,9 @@ Reason = Literal["start", "tick", "stop", "recovered"]
 #: Seconds between two records of one interface.
 INTERVAL: Final = 5.0
 
+#: Fields that are text; all others are whole numbers.
+_TEXTS: Final = frozenset({"node", "boot", "interface", "reason"})
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerRecord:
@@ -94,6 +97,13 @@ class LedgerRecord:
             raise PayloadError("not a ledger record of this version")
         known = {field.name for field in fields(cls)}
         try:
-            return cls(**{name: value for name, value in values.items() if name in known})
+            record = cls(**{name: value for name, value in values.items() if name in known})
         except TypeError as error:
             raise PayloadError(f"ledger record is incomplete: {error}") from error
+        for name in known:
+            value = getattr(record, name)
+            # A bool is an int for Python, and for nobody else.
+            good = isinstance(value, str) if name in _TEXTS else type(value) is int and 0 <= value < 1 << 63
+            if not good:
+                raise PayloadError(f"ledger record: {name} is {value!r:.40}")
+        return record

@@ -148,9 +148,7 @@ class Envelope:
                 continue
             text = headers[name]
             if field in _NUMBERS:
-                if not text.lstrip("-").isdecimal():
-                    raise PayloadError(f"header {name} is {text!r}, which is no number")
-                values[field] = int(text)
+                values[field] = _number(name, text)
             else:
                 values[field] = text
         if values["version"] != schema.VERSION:
@@ -158,6 +156,13 @@ class Envelope:
         return cls(**values)  # type: ignore[arg-type]
 
 
+def _number(name: str, text: str) -> int:
+    if _WHOLE.fullmatch(text) is None or not -(1 << 63) <= (number := int(text)) < 1 << 63:
+        raise PayloadError(f"header {name} is {text!r:.40}, which is no number of 64 bits")
+    return number
+
+
+_WHOLE: Final = re.compile("-?[0-9]{1,19}")
 _HEADER_FIELDS: Final = {
     "Content-Type": "content_type",
     "Streamgauge-Schema": "version",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from streamgauge import subjects
 from streamgauge.errors import PayloadError, SubjectError
-from streamgauge.ledger import LedgerRecord
 from streamgauge.subjects import Envelope
 
 if TYPE_CHECKING:
@@ -44,19 +43,11 @@ def identify(kind: ObjectKind, delivery: Delivery) -> Batch:
     except SubjectError as error:
         raise PayloadError(str(error)) from error
     envelope = Envelope.from_headers(delivery.headers)
-    if not envelope.node or not envelope.boot or envelope.sequence < 1 or envelope.rows < 0:
-        raise PayloadError(f"headers contradict themselves: {envelope.message_id}, {envelope.rows} rows")
+    if not envelope.node or not envelope.boot or envelope.sequence < 1 or min(envelope.rows, envelope.packets) < 0:
+        raise PayloadError(
+            f"headers contradict themselves: {envelope.message_id}, {envelope.rows} rows, {envelope.packets} packets"
+        )
     if subjects.node_token(envelope.node) != subject.node:
         # The node decides the shard; a batch under another node's subject would be looked for in the wrong one.
         raise PayloadError(f"header says node {envelope.node}, the subject {subject.node}")
     return Batch(delivery, envelope.rows, envelope)
-
-
-def ledger_record(delivery: Delivery) -> LedgerRecord:
-    """Return the ledger record of a message.
-
-    Raises:
-        PayloadError: it is none.
-
-    """
-    return LedgerRecord.decode(delivery.data)

@@ -230,7 +230,8 @@ class Consumer:
         """Handle a message that is no delivery. Statuses of requests before the present one say nothing new."""
         headers = message.headers or {}
         status = headers.get("Status")
-        if message.data or status is None:
+        # Anybody may publish a header of that name; what the server says itself is not to be acknowledged.
+        if message.reply or status is None:
             return False
         if status == "100" or not message.subject.endswith(f".{self._request}"):
             return True

@@ -166,6 +166,8 @@ class Lane:
         else:
             age = time.monotonic() - intake.open.opened
             wait = min(_PULL_WAIT, rotation.wait(messages=len(intake.open.replies), age=age))
+            if intake.open.again is not None:
+                wait = _PULL_WAIT  # its age alone does not close it
             known: list[str] = []
             for delivery in await self._consumer.pull(wait):
                 known += await self._take(delivery)

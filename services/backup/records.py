@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from services.backup.batch import ledger_record
 from streamgauge import subjects
 from streamgauge.errors import PayloadError
 from streamgauge.identity import events
@@ -48,11 +47,7 @@ def time_column(kind: ObjectKind) -> str:
 
 def table(kind: ObjectKind, rows: list[dict[str, Any]]) -> pa.Table:
     """Return records as a table."""
-    schema = LEDGER_SCHEMA if kind == "ledger" else events.STORED_SCHEMA
-    try:
-        return pa.Table.from_pylist(rows, schema=schema)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        raise PayloadError(f"{kind} records do not fit their columns: {error}") from error
+    return pa.Table.from_pylist(rows, schema=LEDGER_SCHEMA if kind == "ledger" else events.STORED_SCHEMA)
 
 
 def shares(kind: ObjectKind, rows: list[dict[str, Any]]) -> list[Share]:
@@ -69,13 +64,8 @@ def shares(kind: ObjectKind, rows: list[dict[str, Any]]) -> list[Share]:
 
 
 def _ledger_row(batch: Batch) -> dict[str, Any]:
-    record = ledger_record(batch.delivery)
-    row = {field.name: getattr(record, field.name) for field in fields(record)}
-    for name, value in row.items():
-        is_word = _LEDGER_TYPES.get(name) is _WORDS
-        if not (isinstance(value, str) if is_word else isinstance(value, int) and 0 <= value < 1 << 63):
-            raise PayloadError(f"ledger record: {name} is {value!r}")
-    return row
+    record = LedgerRecord.decode(batch.delivery.data)
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def _identity_rows(batch: Batch) -> list[dict[str, Any]]:

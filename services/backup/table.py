@@ -38,6 +38,13 @@ _FLOW: Final = {
 }
 
 
+#: Words a column may have in one object, by name of the column, and those this version knows.
+_MOST_WORDS: Final = 127  # their codes are one byte
+_KNOWN_WORDS: Final = {
+    column.name: schema.arrow_words(column.words) for column in schema.COLUMNS if column.kind is Kind.WORD
+}
+
+
 class Decoded(NamedTuple):
     """The batches of an object that could be read, and those that could not, with the reason."""
 
@@ -48,10 +55,13 @@ class Decoded(NamedTuple):
 def decode(batches: Iterable[Batch]) -> Decoded:
     """Decode the payloads."""
     decoded = Decoded([], [])
+    words = {name: set(known.to_pylist()) for name, known in _KNOWN_WORDS.items()}
     for batch in batches:
         assert batch.envelope is not None
         try:
-            decoded.batches.append((batch.envelope, _decode(batch.envelope, batch.delivery.data)))
+            rows = _decode(batch.envelope, batch.delivery.data)
+            _learn(words, rows)
+            decoded.batches.append((batch.envelope, rows))
         except PayloadError as error:
             decoded.poison.append((batch, str(error)))
     return decoded
@@ -62,6 +72,23 @@ def _decode(envelope: Envelope, payload: bytes) -> pa.RecordBatch:
     if len(batch) != envelope.rows:
         raise PayloadError(f"the payload has {len(batch)} rows, its header says {envelope.rows}")
     return batch
+
+
+def _learn(words: dict[str, set[str]], rows: pa.RecordBatch) -> None:
+    """Add the words of a batch: a newer collector's may have some that this version does not know.
+
+    Raises:
+        PayloadError: they are more than an object can hold.
+
+    """
+    for name, known in _KNOWN_WORDS.items():
+        dictionary = rows.column(name).dictionary
+        if dictionary.equals(known):
+            continue
+        joined = words[name] | set(dictionary.to_pylist())
+        if len(joined) > _MOST_WORDS:
+            raise PayloadError(f"column {name} has too many words for one object, {len(joined)}")
+        words[name] = joined
 
 
 def shares(decoded: Decoded) -> list[Share]:

@@ -22,12 +22,15 @@ from streamgauge.logs import Sampled, get
 from streamgauge.objects import Manifest, ObjectName, Predecessor, SeenState, partition_hour
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from services.backup.assembly import Assembly
     from services.backup.batch import Batch
     from services.backup.consumer import Delivery
     from services.backup.lease import Lease
     from services.backup.metrics import BackupMetrics
     from services.backup.recovery import Position
+    from streamgauge.objects import Share
     from streamgauge.settings import BackupSettings
     from streamgauge.store import Store, StoredObject
 
@@ -40,6 +43,8 @@ _FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 15.0
 #: Messages put into quarantine at the same time: a sender that nobody can read may be as fast as any other.
 _ASIDE_AT_ONCE: Final = 8
+#: Characters of a reason that are kept: some repeat what they complain about.
+_REASON: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +127,51 @@ class Writer:
         )
 
     def _build(self, assembly: Assembly, seen: SeenState) -> tuple[Built, Poison]:
-        place, settings = self._place, self._settings
+        try:
+            return self._encode(assembly, seen, assembly.batches, [])
+        except MemoryError:
+            raise
+        except Exception:
+            # One message that passes every check and fits into no object must not stop its shard for ever.
+            unfit = [(batch, reason) for batch in assembly.batches if (reason := self._unfit(batch))]
+            if not unfit:
+                raise
+        sound = [batch for batch in assembly.batches if all(batch is not other for other, _ in unfit)]
+        return self._encode(assembly, seen, sound, unfit)
+
+    def _unfit(self, batch: Batch) -> str | None:
+        """Return why a batch cannot be in an object, not even alone; None when it can."""
+        try:
+            content, shares, _ = self._content([batch])
+            self._file(content, Manifest(self._place.kind, "", "", 0, 0, shares=shares))
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 goes into quarantine as the reason
+            return f"it cannot be stored: {type(error).__name__}: {error}"
+        return None
+
+    def _content(self, batches: list[Batch]) -> tuple[pa.Table, list[Share], list[tuple[Batch, str]]]:
+        """Return the rows of batches, what each node and boot has in them, and the batches that cannot be read."""
+        kind = self._place.kind
+        if kind != "summaries":
+            rows, unreadable = records.read(kind, batches)
+            return records.table(kind, rows), records.shares(kind, rows), unreadable
+        decoded = table.decode(batches)
+        shares = table.shares(decoded)
+        return table.build(decoded, self._settings.order), shares, decoded.poison
+
+    def _file(self, content: pa.Table, manifest: Manifest) -> pa.Buffer:
+        level, group = self._settings.compression_level, self._settings.row_group_rows
+        in_flows = manifest.kind == "summaries" and self._settings.order == "flow"
+        return parquet.write(content, manifest.metadata(), level=level, row_group_rows=group, in_flows=in_flows)
+
+    def _encode(
+        self, assembly: Assembly, seen: SeenState, batches: list[Batch], unfit: list[tuple[Batch, str]]
+    ) -> tuple[Built, Poison]:
+        place = self._place
+        content, shares, unreadable = self._content(batches)
         poison: Poison = [(delivery, reason, None) for delivery, reason in assembly.poison]
-        if place.kind == "summaries":
-            decoded = table.decode(assembly.batches)
-            unreadable, shares = decoded.poison, table.shares(decoded)
-        else:
-            rows, unreadable = records.read(place.kind, assembly.batches)
-            shares = records.shares(place.kind, rows)
-        poison += [(batch.delivery, reason, batch) for batch, reason in unreadable]
-        in_flows = place.kind == "summaries" and settings.order == "flow"
-        content = table.build(decoded, settings.order) if place.kind == "summaries" else records.table(place.kind, rows)
+        poison += [(batch.delivery, reason, batch) for batch, reason in (*unreadable, *unfit)]
         manifest = Manifest(
             kind=place.kind,
             stream=place.stream,
@@ -147,8 +186,7 @@ class Writer:
             duplicates=assembly.duplicates,
             quarantined=[self._named(delivery, batch) for delivery, _, batch in poison],
         )
-        level, group = settings.compression_level, settings.row_group_rows
-        data = parquet.write(content, manifest.metadata(), level=level, row_group_rows=group, in_flows=in_flows)
+        data = self._file(content, manifest)
         # Without a row there is no time of capture: then when JetStream took the first message.
         hour = partition_hour(min((share.first_time for share in shares if share.rows), default=assembly.oldest))
         name = ObjectName(place.kind, place.incarnation, assembly.first, assembly.last, hour, place.shard)
@@ -166,7 +204,7 @@ class Writer:
         """Keep a message that cannot be read, whole and with the reason; the key makes a repetition harmless."""
         key = self._quarantine_key(delivery)
         content = {
-            "reason": reason,
+            "reason": reason[:_REASON],
             "subject": delivery.subject,
             "stream": self._place.stream,
             "sequence": delivery.sequence,
@@ -176,7 +214,7 @@ class Writer:
         }
         await self._upload(key, memoryview(orjson.dumps(content)), "application/json")
         self._metrics.quarantined.add(1)
-        self._sampled.warning("message quarantined", key=key, subject=delivery.subject, reason=reason)
+        self._sampled.warning("message quarantined", key=key, subject=delivery.subject, reason=reason[:_REASON])
 
     async def _upload_once(self, key: str, built: Built) -> StoredObject:
         """Upload an object that nobody else may have stored under this name with other content.

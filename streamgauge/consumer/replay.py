@@ -160,7 +160,8 @@ class ReplaySource:
         except (TimeoutError, NatsError) as error:
             raise _AwayError from error
         headers = answer.headers or {}
-        status = headers.get("Status")
+        # A message may have been published with a header of that name; an answer without one has no sequence.
+        status = None if "Nats-Sequence" in headers else headers.get("Status")
         if status == _NOT_FOUND:
             return None
         if status:

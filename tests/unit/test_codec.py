@@ -92,6 +92,12 @@ def _two_batches() -> bytes:
     return bytes(sink.getvalue())
 
 
+def _with_null(name: str) -> pa.RecordBatch:
+    batch = batch_from([{}])
+    position = batch.schema.get_field_index(name)
+    return batch.set_column(position, batch.schema.field(name), pa.nulls(1, batch.schema.field(name).type))
+
+
 @pytest.mark.parametrize(
     ("payload", "content_type", "words"),
     [
@@ -104,6 +110,8 @@ def _two_batches() -> bytes:
             "column ttl is string, not uint8",
         ),
         (_two_batches(), ARROW, "holds 2 record batches"),
+        (_sent(_with_null("time")), ARROW, "column time has 1 nulls"),
+        (_sent(_with_null("decode_status")), ARROW, "column decode_status has 1 nulls"),
         (b"{}", "text/html", "content type 'text/html' is neither"),
         (b"not json\n", NDJSON, "line 1 is not JSON"),
         (b'{"time":1}\n[]\n', NDJSON, "line 2 is no JSON object"),
@@ -112,6 +120,7 @@ def _two_batches() -> bytes:
         (codec.encode_ndjson(batch_from([{"ttl": 5}])).replace(b'"ttl":5', b'"ttl":500'), NDJSON, "column ttl"),
         (codec.encode_ndjson(batch_from([{"ttl": 5}])).replace(b'"ttl":5', b'"src_ip":"x"'), NDJSON, "column src_ip"),
         (codec.encode_ndjson(batch_from([{"ttl": 5}])).replace(b'"ttl":5', b'"src_mac":"0"'), NDJSON, "column src_mac"),
+        (codec.encode_ndjson(batch_from([{"ttl": 5}])).replace(b'"ttl":5', b'"src_mac":5'), NDJSON, "column src_mac"),
     ],
 )
 def test_damaged_payload_says_what_is_wrong(payload: bytes, content_type: str, words: str) -> None:

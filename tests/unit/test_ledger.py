@@ -10,6 +10,11 @@ from hypothesis import strategies as st
 from streamgauge.errors import PayloadError
 from streamgauge.ledger import LedgerRecord
 
+
+def _changed(**values: object) -> bytes:
+    return orjson.dumps(orjson.loads(LedgerRecord("n", "b", "eth0", 1, "tick").encode()) | values)
+
+
 COUNTS = ("kernel_received", "kernel_dropped", "filtered", "decoded", "malformed", "coarsened", "published", "spooled")
 
 
@@ -57,6 +62,13 @@ def test_fields_of_a_newer_sender_are_left_out() -> None:
         (b"{}", "not a ledger record"),
         (b'{"version":2}', "not a ledger record"),
         (b'{"version":1,"node":"n"}', "is incomplete"),
+        (_changed(published=True), "published is True"),
+        (_changed(time="noon"), "time is 'noon'"),
+        (_changed(node=["n"]), "node is "),
+        (_changed(decoded=-1), "decoded is -1"),
+        (_changed(decoded=1 << 63), "decoded is 9223372036854775808"),
+        (_changed(sequence=1.5), "sequence is 1.5"),
+        (_changed(reason=None), "reason is None"),
     ],
 )
 def test_damaged_record_says_what_is_wrong(payload: bytes, words: str) -> None:

@@ -104,6 +104,10 @@ def test_further_headers_are_ignored() -> None:
         ({"Streamgauge-Bytes": ""}, "no number"),
         ({"Streamgauge-Schema": "2"}, "schema version 2 is not 1"),
         ({"Streamgauge-Sequence": "²"}, "no number"),
+        ({"Streamgauge-Sequence": "--5"}, "no number"),
+        ({"Streamgauge-Sequence": "9" * 30}, "no number of 64 bits"),
+        ({"Streamgauge-Packets": "9" * 5000}, "no number of 64 bits"),
+        ({"Streamgauge-First-Time": str(1 << 63)}, "no number of 64 bits"),
     ],
 )
 def test_damaged_headers_say_what_is_wrong(change: dict[str, str | None], words: str) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from streamgauge import footers, subjects, text
+from services.backup import table
+from streamgauge import codec, footers, subjects, text
 from streamgauge.identity import bindings
 from streamgauge.identity.events import STORED_SCHEMA, Binding, Event
 from streamgauge.ledger import LedgerRecord
 from streamgauge.objects import ObjectName
 from tests.support.backup import rows, tables
-from tests.support.summaries import START, publish
+from tests.support.summaries import START, batch, envelope, publish
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.live
@@ -136,8 +138,6 @@ async def test_what_cannot_be_read_goes_into_quarantine(run):
     """A message with no headers, a damaged payload and a ledger record that is none: kept, counted, acknowledged."""
     one = await run()
     made = await publish(one.bus.jetstream, 1)
-    from tests.support.summaries import envelope
-
     await one.bus.jetstream.publish("traffic.v1.node-a.tcp", b"junk")
     await one.bus.jetstream.publish("traffic.v1.node-a.tcp", b"junk", headers=envelope(made, 2).headers())
     await one.bus.jetstream.publish("ledger.v1.node-a", b"{}")
@@ -153,9 +153,55 @@ async def test_what_cannot_be_read_goes_into_quarantine(run):
     assert footer.manifest.seen["node-a", "boot-1"].sequences.to_list() == [[1, 3]]
 
 
-async def _quarantine(one, count):
-    import orjson
+async def test_no_message_stops_a_shard(run):
+    """Headers and contents that are well formed and mean mischief: in quarantine, and what comes behind is stored."""
+    one = await run()
+    made = batch(10)
+    headers = envelope(made, 1).headers()
+    position = made.schema.get_field_index("time")
+    nulls = made.set_column(position, made.schema.field("time"), pa.nulls(10, made.schema.field("time").type))
+    send = one.bus.jetstream.publish
+    await send("traffic.v1.node-a.tcp", b"", headers={"Status": "404"})
+    await send("traffic.v1.node-a.tcp", b"x", headers={"Status": "100", "Description": "Idle Heartbeat"})
+    for number, change in enumerate(({"Sequence": "9" * 30}, {"Sequence": "--1"}, {"Packets": "9" * 30}), 1):
+        changed = {f"Streamgauge-{name}": value for name, value in change.items()}
+        await send("traffic.v1.node-a.tcp", b"x", headers=headers | changed | {"Nats-Msg-Id": f"bad-{number}"})
+    await send("traffic.v1.node-a.tcp", codec.encode(nulls), headers=envelope(made, 2).headers())
+    line = codec.encode_ndjson(batch(1)).replace(b"{", b'{"src_mac":5,')
+    await send("traffic.v1.node-a.tcp", line, headers=envelope(batch(1), 3, content_type=subjects.NDJSON).headers())
+    record = orjson.loads(LedgerRecord("node-a", "boot-1", "eth0", 1, "tick").encode())
+    await send("ledger.v1.node-a", orjson.dumps(record | {"published": True}))
+    await publish(one.bus.jetstream, 4)
+    await one.all_stored(100)
 
+    assert len(await eventually(lambda: _quarantine(one, 8))) == 8
+    assert one.failure.error is None
+
+
+async def test_a_batch_that_breaks_the_encoder(run, monkeypatch):
+    """What passes every check and fits into no object is found among the others, and goes into quarantine alone."""
+    encode = table.build
+
+    def break_at_seven(decoded, order):
+        if any(envelope.sequence == 7 for envelope, _ in decoded.batches):
+            raise RuntimeError("does not fit")
+        return encode(decoded, order)
+
+    monkeypatch.setattr("services.backup.table.build", break_at_seven)
+    one = await run(rotate_seconds=1.0)
+    for sequence in (6, 7, 8):
+        await publish(one.bus.jetstream, sequence)
+    await one.all_stored(200)
+    (reason,) = await eventually(lambda: _quarantine(one, 1))
+    (stored,) = await one.store.list_all("summaries/")
+    manifest = (await footers.read(one.store, stored)).manifest
+
+    assert reason == "it cannot be stored: RuntimeError: does not fit"
+    assert [named[:4] for named in manifest.quarantined] == [["node-a", "boot-1", 7, 100]]
+    assert one.failure.error is None
+
+
+async def _quarantine(one, count):
     found = await one.store.list_all("quarantine/")
     return len(found) == count and [orjson.loads(await one.store.get(stored.key))["reason"] for stored in found]
 

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from services.backup import table
 from services.backup.batch import Batch
 from services.backup.consumer import Delivery
-from streamgauge import codec, text
+from streamgauge import codec, schema, text
 from tests.support import summaries
+
+KNOWN = len(schema.BY_NAME["tunnel"].words)
 
 
 def batch(made, sequence, **headers):
@@ -89,3 +91,23 @@ def test_shares_add_up():
     assert share.bytes == sum(sum(one.column("bytes").to_pylist()) for one in made)
     assert share.last_time - share.first_time == 10**9 + 6000
     assert share.sequences.to_list() == [[1, 2]]
+
+
+def test_more_words_than_a_column_can_have_are_poison():
+    """Words of a newer collector are kept; a flood of them costs the batch that brings it, not the object."""
+
+    def with_words(prefix, count):
+        made = summaries.batch(5)
+        position, field = made.schema.get_field_index("tunnel"), made.schema.field("tunnel")
+        codes = pa.array([0, 1, 2, 3, 4], pa.int8())
+        words = pa.DictionaryArray.from_arrays(codes, pa.array([f"{prefix}-{at}" for at in range(count)]))
+        return made.set_column(position, field, words)
+
+    decoded = table.decode([batch(with_words("a", 60), 1), batch(with_words("b", 90), 2), batch(summaries.batch(5), 3)])
+    built = table.build(decoded, "flow")
+
+    assert [reason for _, reason in decoded.poison] == [
+        f"column tunnel has too many words for one object, {150 + KNOWN}"
+    ]
+    assert {"a-0", "a-4"} <= set(built["tunnel"].to_pylist())
+    assert len(built) == 10
