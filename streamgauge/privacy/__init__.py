@@ -63,6 +63,7 @@ class Privacy:
         names = np.full(len(rows), self._policy.default.names, np.uint8)
         paths = np.full(len(rows), self._policy.default.paths, np.uint8)
         hidden = np.zeros(len(rows), np.bool_)
+        shown = np.zeros(len(rows), np.bool_)
         # The packet's own addresses decide for its texts; a rule that is laxer than the other side's gives way.
         seen = np.zeros(len(rows), np.bool_)
         for column, bit in _ADDRESSES:
@@ -72,22 +73,23 @@ class Privacy:
             found = self._addresses.find(rows.column(column)[chosen], rows.second(column)[chosen])
             hidden[chosen] |= found.high != rows.column(column)[chosen]
             hidden[chosen] |= found.low != rows.second(column)[chosen]
+            shown[chosen] |= found.shown
             rows.buffers.u8[SLOTS[column], chosen] = found.high
             rows.buffers.u8[SLOTS[column] + 1, chosen] = found.low
             if bit is Present.IP:
                 for levels, of_address in ((names, found.names), (paths, found.paths)):
                     levels[chosen] = np.where(seen[chosen], np.maximum(levels[chosen], of_address), of_address)
                 seen[chosen] = True
-        self._hide_hardware(rows, hidden)
+        self._hide_hardware(rows, hidden, shown)
         self._hide_texts(rows, names, paths)
         if self._community_ids is not None:
             # Made of the addresses: made anew of the pseudonyms, so that it still joins the two directions.
             self._community_ids.fill(rows, 0)
 
-    def _hide_hardware(self, rows: Rows, hidden: npt.NDArray[np.bool_]) -> None:
-        """Take out the hardware addresses of rows with a pseudonym, and of rows without an IP header (ARP)."""
+    def _hide_hardware(self, rows: Rows, hidden: npt.NDArray[np.bool_], shown: npt.NDArray[np.bool_]) -> None:
+        """Take out the hardware addresses of rows with a pseudonym, and of rows that show no host (ARP, DHCP)."""
         if self._policy.hides_any:
-            hidden = hidden | (rows.column("present") & np.uint64(Present.IP) == 0)
+            hidden = hidden | ~shown
         chosen = np.flatnonzero(hidden)
         rows.buffers.u8[SLOTS["present"], chosen] &= ~np.uint64(Present.ETHERNET)
 

@@ -29,6 +29,8 @@ class Found(NamedTuple):
     #: ``Treatment`` of names and of paths.
     names: npt.NDArray[np.uint8]
     paths: npt.NDArray[np.uint8]
+    #: Whether an address is a host's, and left as it is.
+    shown: npt.NDArray[np.bool_]
 
 
 class Addresses:
@@ -38,7 +40,7 @@ class Addresses:
         """``cipher`` may be missing where no address is hidden."""
         self._policy = policy
         self._cipher = cipher
-        self._known: dict[tuple[int, int], tuple[int, int, int, int]] = {}
+        self._known: dict[tuple[int, int], tuple[int, int, int, int, bool]] = {}
 
     def find(self, high: _Words, low: _Words) -> Found:
         """Return the pseudonyms of addresses (IPv4 mapped into ::ffff:0:0/96), and how strict their rules are."""
@@ -48,16 +50,32 @@ class Addresses:
             self._known.clear()
             missing = distinct_pairs
         self._learn(missing)
-        answers = np.array([self._known[pair] for pair in distinct_pairs], np.uint64).reshape(-1, 4)
+        answers = np.array([self._known[pair] for pair in distinct_pairs], np.uint64).reshape(-1, 5)
         taken = answers[which]
-        return Found(taken[:, 0], taken[:, 1], taken[:, 2].astype(np.uint8), taken[:, 3].astype(np.uint8))
+        names, paths = taken[:, 2].astype(np.uint8), taken[:, 3].astype(np.uint8)
+        return Found(taken[:, 0], taken[:, 1], names, paths, taken[:, 4].astype(np.bool_))
 
     def _learn(self, pairs: Sequence[tuple[int, int]]) -> None:
         hidden = [pair for pair in pairs if self._policy.hides(pair[0] << 64 | pair[1])]
         pseudonyms = dict(zip(hidden, self._pseudonyms(hidden), strict=True))
         for pair in pairs:
-            rule = self._policy.rule(pair[0] << 64 | pair[1])
-            self._known[pair] = (*pseudonyms.get(pair, pair), rule.names, rule.paths)
+            address = pair[0] << 64 | pair[1]
+            kept = self._policy.kept_bits(address)
+            if kept:
+                pseudonyms[pair] = self._group(pair, kept)
+            rule = self._policy.rule(address)
+            shown = pair not in pseudonyms and self._policy.names_host(address)
+            self._known[pair] = (*pseudonyms.get(pair, pair), rule.names, rule.paths, shown)
+
+    def _group(self, pair: tuple[int, int], kept: int) -> tuple[int, int]:
+        """Return the pseudonym of a group with an address in it: the first bits stay, so it is a group's still.
+
+        Addresses that share their first bits share those of their pseudonyms, so the other bits never become the same.
+        """
+        ((high, low),) = self._step([pair], 0 if _is_ipv4(pair) else 1)
+        rest = (1 << (128 - kept)) - 1
+        made = (pair[0] << 64 | pair[1]) & ~rest | (high << 64 | low) & rest
+        return made >> 64, made & (1 << 64) - 1
 
     def _pseudonyms(self, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Return the pseudonyms of addresses that are to be hidden.

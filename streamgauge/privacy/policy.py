@@ -32,6 +32,14 @@ if TYPE_CHECKING:
 _KEYS: Final = {"namespace", "networks", "addresses", "names", "paths"}
 #: Addresses that say nothing of a host; a pseudonym would only hide that they are special.
 _NOBODY: Final = ("0.0.0.0/32", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32", "::/128", "::1/128", "ff00::/8")
+#: Groups with an address or a network in them, which is hidden as such: the group that a neighbour is asked for by
+#: (RFC 4291, 2.7.1), those made of a network or a router (RFC 3306, 3956: flag P), the same of IPv4 (RFC 6034). With
+#: each, how many of 128 bits tell nobody and stay.
+_TELLING: Final = (
+    ("ff02::1:ff00:0/104", 104),
+    *((f"ff{flags:x}0::/12", 16) for flags in range(16) if flags & 2),
+    ("234.0.0.0/8", 104),
+)
 _MAPPED: Final = 0xFFFF << 32
 
 
@@ -94,6 +102,7 @@ class Policy:
         self._inside = inside
         self._rules = rules
         self._nobody = Networks((network, True) for network in _NOBODY)
+        self._telling = Networks(_TELLING)
         every = [default, *rules.values()]
         #: Whether some address gets a pseudonym.
         self.hides_any = any(rule.addresses != "off" for rule in every)
@@ -127,6 +136,14 @@ class Policy:
             return False
         asked = self.rule(address).addresses
         return asked == "all" or (asked == "outside" and not self._inside.find(address))
+
+    def names_host(self, address: int) -> bool:
+        """Return whether an address is somebody's, and not a group's, everybody's or nobody's."""
+        return not self._nobody.find(address)
+
+    def kept_bits(self, address: int) -> int:
+        """Return how many leading bits of a group with an address in it stay; 0 for one that is left as it is."""
+        return (self._telling.find(address) or 0) if self.hides_any else 0
 
     def free(self, address: int) -> bool:
         """Return whether a pseudonym may look like this: it is none of ours, or ours and never shown."""

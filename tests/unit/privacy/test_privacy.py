@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import doctest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import SecretStr, ValidationError
@@ -22,43 +22,10 @@ from streamgauge.schema import Present
 from streamgauge.settings import CollectorSettings, PrivacySettings
 from streamgauge.text import address_bytes, address_text, readable
 from tests.support.rows import ORIGIN, decoded
+from tests.unit.privacy.making import KEY, dns, hidden, request, tcp, udp
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-KEY = "8d" * 32
-
-
-def hidden(frames: list[bytes], *, collector: dict[str, Any] | None = None, **options: Any) -> list[dict[str, Any]]:
-    """Return the rows of frames as they leave the node."""
-    settings = PrivacySettings.model_validate({"key": KEY, **options})
-    own = CollectorSettings.model_validate(collector or {})
-    rows = decoded(frames)
-    if own.community_id:
-        from streamgauge.flows.community_id import CommunityIds
-
-        CommunityIds().fill(rows, 0)
-    made = privacy.make(settings, own)
-    if made is not None:
-        made.apply(rows)
-    return readable(to_arrow(rows, ORIGIN)).to_pylist()  # type: ignore[no-any-return]
-
-
-def udp(source: str = "10.0.0.1", target: str = "198.51.100.7", payload: bytes = b"x", port: int = 4000) -> bytes:
-    ip, kind = (packets.ipv6, 0x86DD) if ":" in source else (packets.ipv4, 0x0800)
-    return packets.ethernet(ip(packets.udp(payload, 4000, port), source, target, packets.UDP), kind)
-
-
-def dns(name: str, **ends: str) -> bytes:
-    return udp(payload=packets.dns_query(1, name), port=53, **ends)
-
-
-def tcp(payload: bytes, port: int, source: str = "10.0.0.1") -> bytes:
-    return packets.ethernet(packets.ipv4(packets.tcp(payload, 4000, port), source, "198.51.100.7", packets.TCP))
-
-
-def request(target: str, host: str) -> bytes:
-    return tcp(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode(), 80)
 
 
 def test_nothing_is_done_unless_asked_for() -> None:
