@@ -23,6 +23,9 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 #: The version of the nats command that is tried.
 NATS_CLI = "github.com/nats-io/natscli/nats@v0.5.1"
+#: The version of Telegraf that is tried, with the plugins that the configuration names and no others.
+TELEGRAF = "github.com/influxdata/telegraf/cmd/telegraf@v1.37.2"
+PLUGINS = "custom,inputs.nats_consumer,parsers.grok,processors.parser,parsers.json_v2,outputs.file,serializers.template"
 
 
 def build(command: Sequence[str], folder: Path, **environment: str) -> None:
@@ -63,3 +66,13 @@ async def test_nats_command(nats_server: NatsServer, tmp_path: Path, monkeypatch
     command = [str(EXAMPLES / "nats-cli" / "dns.sh"), nats_server.url]
 
     assert (await publish_and_read(nats_server, command, "ndjson"))[0] == WANTED
+
+
+async def test_telegraf(nats_server: NatsServer, tmp_path: Path) -> None:
+    """Lines of JSON become metrics with time, tags and fields."""
+    build([require.program("go"), "install", "-tags", PLUGINS, TELEGRAF], tmp_path, GOBIN=str(tmp_path))
+    command = [str(tmp_path / "telegraf"), "--config", str(EXAMPLES / "telegraf" / "dns.conf")]
+    out, err = await publish_and_read(nats_server, command, "ndjson", environment={"NATS_URL": nats_server.url})
+
+    assert out == WANTED
+    assert " E! " not in err
