@@ -91,6 +91,8 @@ class PacketSocket:
             raise CaptureError(_NO_PERMISSION) from error
         except OSError as error:
             raise CaptureError(f"cannot open a packet socket: {error.strerror}") from error
+        #: Of the interface that is captured.
+        self._number = 0
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         self._counts = SourceCounts()
@@ -158,7 +160,8 @@ class PacketSocket:
         """
         kind = (_FANOUT_HASH | _FANOUT_DEFRAGMENT) << 16
         value = kind | _FANOUT_NEW_GROUP << 16 if group is None else kind | group
-        self._option(_FANOUT, value, "share an interface between workers", "Linux 4.14")
+        needs = "Linux 4.14, and before Linux 6.13 an interface that is up"
+        self._option(_FANOUT, value, "share an interface between workers", needs)
         return self._socket.getsockopt(_SOL_PACKET, _FANOUT) & 0xFFFF
 
     def _option(self, option: int, value: int, purpose: str, since: str) -> None:
@@ -181,6 +184,7 @@ class PacketSocket:
                 member = _MEMBERSHIP.pack(number, _MEMBER_PROMISCUOUS, 0, b"")
                 self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, member)
             self._bind(number)
+            self._number = number
         except OSError as error:
             raise CaptureError(f"cannot capture on {self._interface}: {error.strerror}") from error
 
@@ -220,12 +224,16 @@ class PacketSocket:
         """Close the socket."""
         self._socket.close()
 
+    def take_error(self) -> int:
+        """Take the pending error off, so that it ends no more waits; return it."""
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
     def _after_error(self) -> None:
-        """Take the pending error off: an interface that is down comes back by itself, one that is gone does not."""
-        code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        """Go on if the interface is only down: it comes back by itself. One that is gone does not, nor by its name."""
+        code = self.take_error()
         if self._interface == ANY:
             return
         with contextlib.suppress(OSError):
-            socket.if_nametoindex(self._interface)
-            return
+            if socket.if_nametoindex(self._interface) == self._number:
+                return
         raise CaptureError(f"interface {self._interface} has gone ({errno.errorcode.get(code, code)})")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from services.collector.sources import NO_CHANGES, TICK, Block, InterfaceChanges, SourceCounts
+from services.collector.sources import NO_CHANGES, TICK, Block, InterfaceChanges, SourceCounts, hardware_time
 from services.collector.sources.bpf import Instruction, socket_program
 from services.collector.sources.packet_socket import ANY, PacketSocket, interface_link
 from services.collector.sources.points import Points
@@ -67,6 +67,7 @@ class RingSource:
                 opened.ignore_outgoing()
             if settings.timestamps == "hardware":
                 opened.hardware_time()
+                self._tell_what_time()
         except BaseException:
             opened.close()
             raise
@@ -113,6 +114,17 @@ class RingSource:
         """Return the socket to wait for."""
         assert self._socket is not None
         return self._socket.fileno()
+
+    def _tell_what_time(self) -> None:
+        """Warn where the kernel's time stands in for the card's; of all interfaces, each may be different."""
+        why = None if self.interface == ANY else hardware_time.lacking(self.interface)
+        if why is not None:
+            _log.warning("no hardware timestamps, the kernel's are taken", interface=self.interface, reason=why)
+
+    def take_error(self) -> None:
+        """Take a pending error off the socket."""
+        assert self._socket is not None
+        self._socket.take_error()
 
     def walk(self) -> Iterator[Block]:
         """Yield the blocks in turn for ever; an empty block if the kernel still owns the next one."""

@@ -1,17 +1,17 @@
 """Several rings: of the interfaces that names and patterns choose, and of each as many as there are workers.
 
-Interfaces are looked for all the time: one that comes is captured, one that goes is drained and let go, both are
+A thread of its own follows the interfaces: one that comes is captured, one that goes is drained and let go, both are
 counted, and the collector goes on. The kernel shares an interface between its workers by flow (PACKET_FANOUT_HASH, the
 same for both directions), so each worker's flow table is whole.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import select
 import socket
 import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -19,10 +19,11 @@ import numpy as np
 
 from services.collector.sources import TICK, Block, InterfaceChanges, SourceCounts
 from services.collector.sources.bpf import socket_program
+from services.collector.sources.links import LinkWatch
 from services.collector.sources.packet_socket import ANY, PacketSocket, interface_link
 from services.collector.sources.ring import RingSource
 from streamgauge.decode import new_index
-from streamgauge.errors import CaptureError
+from streamgauge.errors import StreamgaugeError
 from streamgauge.logs import get
 
 if TYPE_CHECKING:
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
 
 _log = get("rings")
 
-#: Seconds between two looks at which interfaces there are.
+#: Seconds between two looks at which interfaces there are, if the kernel does not say that one changed.
 _SCAN_INTERVAL: Final = 1.0
+#: Bytes of a block at most where a pattern chose the interface: a node has a hundred of them, and a ring takes all its
+#: memory when it is opened. A packet that a card or a container hands over in one piece has up to 64 KiB.
+_MATCHED_BLOCK_BYTES: Final = 128 << 10
 #: A block that only says that time went by.
 _NOTHING: Final = Block(np.zeros(0, np.uint8), new_index(1), 0, 0)
 _WILD: Final = frozenset("*?[")
@@ -64,12 +68,20 @@ class RingsSource:
         self.interface = settings.interface
         self.workers = settings.workers
         self._patterns = tuple(part.strip() for part in settings.interface.split(",") if part.strip())
+        #: Guards ``_rings``, ``_gone`` and ``_ending``.
         self._lock = threading.Lock()
         #: By interface its number, by worker and interface the ring.
         self._numbers: dict[str, int] = {}
         self._rings: tuple[dict[str, _Ring], ...] = tuple({} for _ in range(self.workers))
         self._gone = SourceCounts()
-        self._scanned_at = float("-inf")
+        #: A worker has begun to leave: no more rings.
+        self._ending = False
+        self._links: LinkWatch | None = None
+        self._follower: threading.Thread | None = None
+        #: What ended the follower, if anything did.
+        self._fault: Exception | None = None
+        #: Interfaces that cannot be captured, and why.
+        self._refused: dict[str, str] = {}
         self._appeared = self._disappeared = 0
 
     def check(self) -> None:
@@ -84,15 +96,18 @@ class RingsSource:
         """See ``Source.open``; a name that is no pattern must be there."""
         self.check()
         for name, number in self._matching().items():
-            self._plug(name, number)
-        self._scanned_at = time.monotonic()
+            if name in self._patterns:
+                self._plug(name, number)
+            else:
+                self._try_to_plug(name, number)
         _log.info("capturing", interfaces=",".join(sorted(self._numbers)), workers=self.workers)
+        self._links = LinkWatch()
+        self._follower = threading.Thread(target=self._follow, args=(self._links,), name="interfaces", daemon=True)
+        self._follower.start()
 
     def blocks(self, stop: threading.Event, worker: int = 0) -> Iterator[Block]:
         """See ``Source.blocks``."""
-        while not stop.is_set():
-            if worker == 0 and time.monotonic() - self._scanned_at >= _SCAN_INTERVAL:
-                self._scan()
+        while not stop.is_set() and self._fault is None:
             idle = True
             for name, ring in self._of(worker):
                 if ring.leaving:
@@ -105,8 +120,12 @@ class RingsSource:
             if idle:
                 self._wait(worker)
                 yield _NOTHING
+        with self._lock:
+            self._ending = True
         for name, ring in self._of(worker):
             yield from self._leave(worker, name, ring)
+        if self._fault is not None:
+            raise self._fault
 
     def counts(self) -> SourceCounts:
         """See ``Source.counts``."""
@@ -120,6 +139,13 @@ class RingsSource:
 
     def close(self) -> None:
         """See ``Source.close``."""
+        with self._lock:
+            self._ending = True
+        if self._links is not None and self._follower is not None:
+            self._links.wake()
+            self._follower.join()
+            self._links.close()
+            self._links = None
         with self._lock:
             for rings in self._rings:
                 for ring in rings.values():
@@ -142,9 +168,17 @@ class RingsSource:
             if any(fnmatch.fnmatchcase(name, pattern) for pattern in self._patterns)
         }
 
+    def _follow(self, links: LinkWatch) -> None:
+        """Look at the interfaces each time one may have changed, until the end."""
+        try:
+            while not self._ending:
+                links.wait(_SCAN_INTERVAL)
+                self._scan()
+        except Exception as error:  # noqa: BLE001 a worker raises it
+            self._fault = error
+
     def _scan(self) -> None:
         """Let the rings of interfaces that went leave, and plug those that came."""
-        self._scanned_at = time.monotonic()
         there = self._matching()
         for name, number in list(self._numbers.items()):
             if there.get(name) != number:
@@ -154,38 +188,67 @@ class RingsSource:
                 with self._lock:
                     for rings in self._rings:
                         if name in rings:
+                            # It may have got another name only: its packets are not to be captured twice.
+                            rings[name].source.keep_out()
                             rings[name].leaving = True
+        for name in self._refused.keys() - there.keys():
+            del self._refused[name]
         for name, number in there.items():
             # One that came back under its name waits until the old rings are drained.
-            if name not in self._numbers and not any(name in rings for rings in self._rings):
-                try:
-                    self._plug(name, number)
-                except CaptureError as error:
-                    _log.warning("interface cannot be captured yet", interface=name, error=str(error))
-                    continue
+            if any(name in rings for rings in self._rings):
+                continue
+            if self._try_to_plug(name, number):
                 self._appeared += 1
                 _log.info("interface appeared", interface=name)
 
-    def _plug(self, name: str, number: int) -> None:
-        """Open the rings of an interface; no packet is let in before every worker is in the group."""
-        settings = self._settings.model_copy(update={"interface": name})
-        sources = [RingSource(settings) for _ in range(self.workers)]
-        group: int | None = None
+    def _try_to_plug(self, name: str, number: int) -> bool:
+        """Plug an interface if that is possible; say once why it is not."""
         try:
+            plugged = self._plug(name, number)
+        except StreamgaugeError as error:
+            if self._refused.get(name) != str(error):
+                self._refused[name] = str(error)
+                _log.warning("interface cannot be captured", interface=name, error=str(error))
+            return False
+        self._refused.pop(name, None)
+        return plugged
+
+    def _plug(self, name: str, number: int) -> bool:
+        """Open the rings of an interface; no packet is let in before every worker is in the group.
+
+        Returns:
+            Whether it is captured now: it is not if the workers leave.
+
+        Raises:
+            StreamgaugeError: it cannot be captured.
+
+        """
+        sources = [RingSource(self._settings_of(name)) for _ in range(self.workers)]
+        group: int | None = None
+        with contextlib.ExitStack() as undo:
             for source in sources:
+                undo.callback(source.close)
                 source.open()
                 source.keep_out()
                 group = source.begin(group, shared=self.workers > 1)
-            for source in sources:
-                source.let_in()
-        except CaptureError:
-            for source in sources:
-                source.close()
-            raise
-        with self._lock:
-            self._numbers[name] = number
-            for rings, source in zip(self._rings, sources, strict=True):
-                rings[name] = _Ring(source, source.walk())
+            with self._lock:
+                if self._ending:
+                    return False
+                for source in sources:
+                    source.let_in()
+                self._numbers[name] = number
+                for rings, source in zip(self._rings, sources, strict=True):
+                    rings[name] = _Ring(source, source.walk())
+            undo.pop_all()
+        return True
+
+    def _settings_of(self, name: str) -> CollectorSettings:
+        """Return the settings of one ring; those of an interface that a pattern chose are small."""
+        changed: dict[str, object] = {"interface": name}
+        if name not in self._patterns:
+            changed["ring_blocks"] = max(self._settings.ring_blocks // self.workers, 1)
+            changed["ring_block_bytes"] = min(self._settings.ring_block_bytes, _MATCHED_BLOCK_BYTES)
+        return self._settings.model_copy(update=changed)
 
     def _leave(self, worker: int, name: str, ring: _Ring) -> Iterator[Block]:
         """Yield what a ring still holds, and close it."""
@@ -195,16 +258,20 @@ class RingsSource:
             self._gone = _sum([self._gone, ring.source.counts()])
             ring.source.close()
             del self._rings[worker][name]
+            last = not any(name in rings for rings in self._rings)
+        if last and self._links is not None:
+            self._links.wake()  # it may be back already
 
     def _wait(self, worker: int) -> None:
         """Wait until one of a worker's rings has a block, or for a moment."""
         poll = select.poll()
-        for _, ring in self._of(worker):
-            poll.register(ring.source.fileno(), select.POLLIN)
-        events = poll.poll(TICK * 1000)
-        if events and all(event & (select.POLLERR | select.POLLHUP) for _, event in events):
-            # The error of an interface that went down stays until it is looked at; it must not keep us spinning.
-            threading.Event().wait(TICK)
+        sources = {ring.source.fileno(): ring.source for _, ring in self._of(worker)}
+        for number in sources:
+            poll.register(number, select.POLLIN)
+        for number, event in poll.poll(TICK * 1000):
+            if event & (select.POLLERR | select.POLLHUP):
+                # The error of an interface that went down stays until it is taken off, and would end each wait.
+                sources[number].take_error()
 
 
 def _sum(counts: list[SourceCounts]) -> SourceCounts:

@@ -52,4 +52,6 @@ def _wire() -> Iterator[Wire]:
             ip(*where, "link", "set", name, "up")
         yield wire
     finally:
+        # With the namespace the pair would go some time later, and the next test wants the name.
+        subprocess.run(["ip", "link", "del", wire.here], check=False, capture_output=True)
         ip("netns", "del", wire.namespace)
