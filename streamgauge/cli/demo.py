@@ -16,6 +16,10 @@ def demo(
     ] = None,
     duration: Annotated[float | None, typer.Option(min=0.1, help="End after so many seconds.")] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Replay the file again and again.")] = False,
+    stay: Annotated[
+        bool | None,
+        typer.Option("--stay/--no-stay", help="When the file is read, go on until Ctrl-C; default: at a terminal."),
+    ] = None,
     rate: Annotated[float, typer.Option(min=0, help="Packets per second of the traffic it makes; 0: none.")] = 1000.0,
     open_: Annotated[
         bool | None,
@@ -46,6 +50,13 @@ def demo(
         raise ConfigurationError("--loop repeats a file: name one with --pcap FILE")
     logs.set_up(LogSettings.model_validate({"level": "error"}))
     options = Options(
-        pcap=pcap, interface=interface, loop=loop, duration=duration, rate=rate, keep=keep, open_page=open_
+        pcap=pcap,
+        interface=interface,
+        loop=loop,
+        stay=stay,
+        duration=duration,
+        rate=rate,
+        keep=keep,
+        open_page=open_,
     )
     return 0 if asyncio.run(run(options)) else 1

@@ -74,7 +74,13 @@ def doctor(
         given = {name: str(value) for name, value in options.items() if value is not None}
         found = asyncio.run(_walk(given, interface, everything=all_))
     print(report.as_json(found) if json else report.as_text(found, colour=sys.stdout.isatty()))
-    return 0 if found.first_broken is None else 1
+    broken = found.first_broken
+    if broken is not None and broken.hop == "NATS" and not (json or kubernetes):
+        from streamgauge.demo import beside
+
+        if hint := beside.hint():
+            print(f"\n{hint}")
+    return 0 if broken is None else 1
 
 
 async def _walk(given: dict[str, str], interface: str | None, *, everything: bool) -> "Walk":

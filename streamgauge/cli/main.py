@@ -17,7 +17,7 @@ import typer
 
 from streamgauge import __version__
 from streamgauge.cli import output
-from streamgauge.errors import StreamgaugeError
+from streamgauge.errors import BusError, StoreAwayError, StreamgaugeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _application(arguments)(args=arguments, prog_name="streamgauge", standalone_mode=False)
         output.flush()
     except StreamgaugeError as error:
-        return _complain(str(error), error.exit_code)
+        return _complain(_with_hint(error), error.exit_code)
     except _UsageError as error:
         return _complain(_usage(error), 2)
     except (KeyboardInterrupt, typer.Abort):
@@ -128,6 +128,15 @@ def _help(function: Callable[..., Any]) -> str:
 
 def _not_called() -> None:
     """Stand in the list of commands for one that is not imported."""
+
+
+def _with_hint(error: StreamgaugeError) -> str:
+    """Return what is wrong; where no system is found and a demo runs, how to ask that."""
+    if not isinstance(error, BusError | StoreAwayError) and "is not set" not in str(error):
+        return str(error)
+    from streamgauge.demo import beside
+
+    return f"{error}\n{beside.hint()}".rstrip()
 
 
 def _usage(error: Exception) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from streamgauge.bus import Bus
     from streamgauge.demo.scrape import Page
     from streamgauge.demo.services import ServiceProcess
+    from streamgauge.ledger import LedgerRecord
 
 #: Samples the sparkline and the talkers look back on; one a second.
 HISTORY: Final = 60
@@ -108,6 +109,7 @@ class Watch:
         self._pages: dict[str, Page] = {}
         self._last = Figures()
         self._time = 0.0
+        self._ended: LedgerRecord | None = None
 
     async def start(self) -> None:
         """Subscribe, as any consumer of the stream may."""
@@ -118,6 +120,8 @@ class Watch:
         await asyncio.gather(*(self._read(name) for name in self._services))
         now = asyncio.get_running_loop().time()
         totals = self._totals()
+        if self._ended is not None:
+            totals = replace(totals, captured=self._ended.decoded, published=self._ended.published)
         # The first sample has no sample before it to compare with.
         span = now - self._time if self._time else 0.0
         self._time = now
@@ -133,6 +137,10 @@ class Watch:
             history=tuple(self._history),
         )
         return self._last
+
+    def close_account(self, ledger: LedgerRecord) -> None:
+        """Take a collector that has ended at its last word: its page went before the last sample was taken."""
+        self._ended = ledger
 
     async def _read(self, name: str) -> None:
         page = await self._services[name].page()

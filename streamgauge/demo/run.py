@@ -46,6 +46,8 @@ class Options:
     duration: float | None = None
     rate: float = 1000.0
     keep: bool = False
+    #: Go on when the file is read, so that it can be asked about; None: at a terminal, unless a duration is given.
+    stay: bool | None = None
     #: Open the live page in a browser; None: on a desktop, at a terminal.
     open_page: bool | None = None
 
@@ -60,16 +62,25 @@ class Demo:
         self._options = options
         self._scratch = Path(tempfile.mkdtemp(prefix="streamgauge-demo-"))
         self._stand = Stand(self._scratch, keep=options.keep)
+        # The collector ends with its file.
+        reads_once = options.pcap is not None and not options.loop
+        lasting = [name for name in self._stand.services if name != "collector" or not reads_once]
         self._view: View = view.make(
             [
                 ("live page", self._stand.live_page),
                 *((f"{name}", service.url) for name, service in self._stand.services.items()),
                 ("nats", self._stand.nats.url),
-                ("settings", str(self._stand.write_settings())),
+                ("settings", str(self._stand.write_settings(lasting=lasting))),
             ]
         )
         self._stopping = asyncio.Event()
         self._live = False
+        #: When to stop, by the clock of the event loop; None: when told to.
+        self._end: float | None = None
+        #: Whether the end of the file is not yet the end of the demo.
+        self._stays = options.stay
+        if self._stays is None:
+            self._stays = sys.stdout.isatty() and options.duration is None
 
     async def run(self) -> bool:
         """Run until the time is over, the file is read, or the user ends it; then take the audit.
@@ -151,12 +162,18 @@ class Demo:
         stand = self._stand
         watch = Watch(bus, stand.services, live=self._live)
         await watch.start()
+        if self._options.duration is not None:
+            self._end = asyncio.get_running_loop().time() + self._options.duration
         with self._view.running():
-            await self._watch(watch)
+            while stand.services["collector"].running and not await self._told_to_stop(watch):
+                pass
+            if self._stays and stand.services["collector"].exit_code == 0 and not self._stopping.is_set():
+                await self._stay(watch, bus, stream)
         await stand.stop_traffic()
         trouble = stand.failed("collector")
         if trouble is None:
-            self._view.say("stopping: the collector publishes what it has")
+            if stand.services["collector"].running:
+                self._view.say("stopping: the collector publishes what it has")
             await stand.stop("collector")
         else:
             # What it published before is still worth an audit: a file may be damaged at its end only.
@@ -173,17 +190,23 @@ class Demo:
             raise StreamgaugeError(trouble)
         return result.balanced
 
-    async def _watch(self, watch: Watch) -> None:
-        """Show the numbers until it is time to stop."""
-        loop = asyncio.get_running_loop()
-        end = None if self._options.duration is None else loop.time() + self._options.duration
-        while self._stand.services["collector"].running and (end is None or loop.time() < end):
-            self._view.show(await watch.sample())
-            self._complain_about_the_dead()
-            with contextlib.suppress(TimeoutError):
-                rest = _SAMPLE_INTERVAL if end is None else min(_SAMPLE_INTERVAL, max(end - loop.time(), 0.0))
-                await asyncio.wait_for(self._stopping.wait(), rest)
-                return
+    async def _stay(self, watch: Watch, bus: Bus, stream: str) -> None:
+        """Go on showing what a file brought, for whoever asks about it."""
+        self._view.say("the file is read; everything stays up for questions until Ctrl-C")
+        watch.close_account(await audit.last_record(bus, stream, NODE))
+        while not await self._told_to_stop(watch):
+            pass
+
+    async def _told_to_stop(self, watch: Watch) -> bool:
+        """Show the numbers of this moment, and return within a second whether that was the last one."""
+        self._view.show(await watch.sample())
+        self._complain_about_the_dead()
+        rest = _SAMPLE_INTERVAL
+        if self._end is not None:
+            rest = min(rest, max(self._end - asyncio.get_running_loop().time(), 0.0))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), rest)
+        return self._stopping.is_set() or (self._end is not None and asyncio.get_running_loop().time() >= self._end)
 
     def _complain_about_the_dead(self) -> None:
         trouble = self._stand.failed("backup") or self._stand.failed("exporter")

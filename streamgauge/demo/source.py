@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import sys
 from dataclasses import dataclass
@@ -43,8 +44,9 @@ def choose(
         check(pcap)
         return _file(pcap, loop=loop, words=f"replaying {pcap}")
     refusal = _refusal()
+    if interface is not None:
+        interface = _existing(interface)
     if refusal is None:
-        _check_interface(interface or LOOPBACK)
         return _live(interface or LOOPBACK, own_ports)
     if interface is not None:
         raise CaptureError(f"interface {interface} cannot be captured: {refusal}")
@@ -77,12 +79,15 @@ def _file(path: Path, *, loop: bool, words: str) -> DemoSource:
     )
 
 
-def _check_interface(interface: str) -> None:
+def _existing(interface: str) -> str:
+    """Return the names of interfaces that are there: `ip link` shows the peer of some as well, as in ``veth0@if2``."""
     there = [name for _, name in socket.if_nameindex()]
-    for name in interface.split(","):
+    names = [name if name in there else name.partition("@")[0] for name in interface.split(",")]
+    for name in names:
         # A pattern may match later.
         if name not in (*there, "any") and _WILD.isdisjoint(name):
             raise CaptureError(f"no interface {name}; there are: any (all of them), {', '.join(there)}")
+    return ",".join(names)
 
 
 def _live(interface: str, own_ports: Iterable[int]) -> DemoSource:
@@ -102,6 +107,14 @@ def _refusal() -> str | None:
     try:
         socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
     except OSError as error:
-        python = os.path.realpath(sys.executable)
-        return f"{error.strerror}; run it as root, or once: sudo setcap cap_net_raw+ep {python}"
+        return f"{error.strerror}; {_remedy()}"
     return None
+
+
+def _remedy() -> str:
+    """Return the command that gives this one run the right to capture and no other."""
+    if os.geteuid() == 0:
+        # A container's root, as a rule.
+        return "the capability CAP_NET_RAW is missing, add it (`docker run --cap-add NET_RAW`)"
+    right = f"--reuid {os.getuid()} --regid {os.getgid()} --init-groups --inh-caps +net_raw --ambient-caps +net_raw"
+    return f"run it as root, or with this right alone: sudo setpriv {right} {shlex.join(sys.argv)}"

@@ -21,7 +21,7 @@ from streamgauge.errors import StreamgaugeError
 from streamgauge.settings import NatsSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 #: The node's name in the demo.
@@ -80,10 +80,16 @@ class Stand:
         room = shutil.disk_usage(self.scratch.parent).free // 2
         return {"STREAMGAUGE_NATS_URL": self.nats.url, "STREAMGAUGE_NATS_MAX_BYTES": str(min(room, 64 << 30))}
 
-    def write_settings(self) -> Path:
-        """Write what a shell beside the demo must read for the operator's commands to find it; return the file."""
-        pages = {f"STREAMGAUGE_DOCTOR_{name.upper()}": url.url for name, url in self.services.items()}
-        pages = {name: url.removesuffix("/metrics") for name, url in pages.items()}
+    def write_settings(self, *, lasting: Iterable[str] = _SERVICES) -> Path:
+        """Write what a shell beside the demo must read for the operator's commands to find it; return the file.
+
+        Args:
+            lasting: The services that run until the demo ends: the doctor may take the silence of these for a fault.
+
+        """
+        pages = {
+            f"STREAMGAUGE_DOCTOR_{name.upper()}": self.services[name].url.removesuffix("/metrics") for name in lasting
+        }
         path = self.scratch / "settings.sh"
         path.touch(mode=0o600)
         values = {"STREAMGAUGE_NATS_URL": self.nats.url, **self.storage, **pages}

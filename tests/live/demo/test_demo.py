@@ -145,13 +145,20 @@ def test_capture_file_is_replayed_once(demos: Demos, tmp_path: Path, monkeypatch
     assert demos.nothing_is_left()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_ends_it_with_the_audit(demos: Demos, tmp_path: Path, number: signal.Signals) -> None:
-    """Ctrl-C in the middle of a replay without end."""
+@pytest.mark.parametrize(
+    ("number", "option", "words"),
+    [(signal.SIGINT, "--loop", "captured "), (signal.SIGTERM, "--stay", "the file is read; everything stays up")],
+)
+def test_signal_ends_it_with_the_audit(
+    demos: Demos, tmp_path: Path, *, number: signal.Signals, option: str, words: str
+) -> None:
+    """Ctrl-C in the middle of a replay without end, or of questions about a file that is read."""
     path = tmp_path / "sample.pcap"
     sample.write(path, count=500)
-    demo = demos("--pcap", str(path), "--loop")
-    demo.read_until("captured ")
+    demo = demos("--pcap", str(path), option)
+    demo.read_until(words)
+    if option == "--stay":
+        demo.read_until("captured 500 packets")
     demo.send(number)
     status, out, err = demo.end()
 
@@ -180,7 +187,7 @@ def test_without_the_right_to_capture_it_replays_a_sample(demos: Demos) -> None:
     status, out, err = demos("--duration", "2", prefix=WITHOUT_CAPTURE).end()
 
     assert (status, err) == (0, [])
-    assert "replaying a sample capture, because Operation not permitted; run it as root, or once: sudo setcap" in out
+    assert "replaying a sample capture, because Operation not permitted; the capability CAP_NET_RAW is missing" in out
     assert "every packet accounted for" in out.splitlines()[-1]
     assert demos.nothing_is_left()
 
@@ -228,7 +235,7 @@ def test_interface_without_the_right_to_capture(demos: Demos) -> None:
 
     assert status == 1
     assert len(err) == 1
-    assert err[0].startswith("streamgauge: interface lo cannot be captured: Operation not permitted; run it as root")
+    assert err[0].startswith("streamgauge: interface lo cannot be captured: Operation not permitted; the capability")
 
 
 def test_damaged_capture_is_audited_as_far_as_it_is_good(demos: Demos, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from streamgauge.demo import packets, sample, source, view
+from streamgauge.demo import beside, packets, sample, source, view
 from streamgauge.demo.audit import Audit, Stage
 from streamgauge.demo.figures import Figures, Talker, Talkers
 from streamgauge.demo.scrape import Page
@@ -175,6 +176,55 @@ def test_without_the_right_to_capture_a_sample_is_replayed(tmp_path: Path, monke
     assert chosen.settings["STREAMGAUGE_COLLECTOR_FILE_LOOP"] == "0"
     with pytest.raises(CaptureError, match="interface eth0 cannot be captured: Operation not permitted"):
         source.choose(pcap=None, interface="eth0", loop=False, scratch=tmp_path, own_ports=())
+
+
+def test_interface_is_taken_as_ip_link_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One end of a pair is written ``name@peer`` there; a name that is not there is told before a missing right."""
+    monkeypatch.setattr(source.socket, "if_nameindex", lambda: [(1, "lo"), (9, "veth7")])
+    monkeypatch.setattr(source, "_refusal", lambda: None)
+    chosen = source.choose(pcap=None, interface="veth7@if2", loop=False, scratch=tmp_path, own_ports=())
+    monkeypatch.setattr(source, "_refusal", lambda: "Operation not permitted; run it as root")
+
+    assert chosen.settings == {"STREAMGAUGE_COLLECTOR_INTERFACE": "veth7"}
+    with pytest.raises(CaptureError, match=re.escape("no interface eth0; there are: any (all of them), lo, veth7")):
+        source.choose(pcap=None, interface="eth0", loop=False, scratch=tmp_path, own_ports=())
+
+
+@pytest.mark.parametrize(
+    ("user", "words"),
+    [
+        (0, "the capability CAP_NET_RAW is missing, add it (`docker run --cap-add NET_RAW`)"),
+        (
+            1000,
+            "setpriv --reuid 1000 --regid 100 --init-groups --inh-caps +net_raw --ambient-caps +net_raw demo -i lo",
+        ),
+    ],
+)
+def test_remedy_is_a_line_to_copy(monkeypatch: pytest.MonkeyPatch, user: int, words: str) -> None:
+    """Root lacks it in a container only; anyone else is given the right for this run, and no other."""
+    for name, value in (("geteuid", user), ("getuid", user), ("getgid", 100)):
+        monkeypatch.setattr(source.os, name, lambda value=value: value)
+    monkeypatch.setattr(source.sys, "argv", ["demo", "-i", "lo"])
+
+    assert source._remedy().endswith(words)
+
+
+def test_shell_without_settings_is_told_of_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that answers and that this shell does not use yet; not one whose folder was kept."""
+    monkeypatch.setattr(beside.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.delenv("STREAMGAUGE_NATS_URL", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as nats, socket.create_server(("127.0.0.1", 0)) as ended:
+        for name, server in (("runs", nats), ("ended", ended)):
+            folder = tmp_path / f"streamgauge-demo-{name}"
+            folder.mkdir()
+            url = f"nats://127.0.0.1:{server.getsockname()[1]}"
+            (folder / "settings.sh").write_text(f"export STREAMGAUGE_NATS_URL={url}\n")
+        ended.close()
+        told = beside.hint()
+        monkeypatch.setenv("STREAMGAUGE_NATS_URL", f"nats://127.0.0.1:{nats.getsockname()[1]}")
+
+        assert told == f"a demo runs on this machine; to ask it, first: . {tmp_path}/streamgauge-demo-runs/settings.sh"
+        assert beside.hint() == ""
 
 
 def test_sample_is_the_same_traffic_each_time(tmp_path: Path) -> None:
