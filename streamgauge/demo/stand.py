@@ -98,7 +98,11 @@ class Stand:
 
     def _settings(self, name: str) -> dict[str, str]:
         own: dict[str, dict[str, str]] = {
-            "collector": {"STREAMGAUGE_COLLECTOR_NODE": NODE},
+            # Who has asked to hide something is not shown it in the clear because this is the demo.
+            "collector": {
+                "STREAMGAUGE_COLLECTOR_NODE": NODE,
+                **{name: text for name, text in os.environ.items() if name.startswith("STREAMGAUGE_PRIVACY_")},
+            },
             # A short recovery point: what is captured can be seen in the bucket two seconds later.
             "backup": {"STREAMGAUGE_BACKUP_ROTATE_SECONDS": "2", **self.storage},
             # All packets count, also those published before the exporter was ready.

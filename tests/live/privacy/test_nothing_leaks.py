@@ -7,17 +7,24 @@ The same search finds them all without privacy: it can fail.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ipaddress
 import json
 import os
+import socket
+import sys
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 
 from streamgauge import codec
 from streamgauge.demo import packets
+from streamgauge.demo.scrape import fetch
+from streamgauge.lifecycle import cancel, spawn
 from tests.live.collector.collecting import CollectorProcess
-from tests.support.system import System
+from tests.support.system import System, run
 from tests.support.waiting import eventually_sync
 
 if TYPE_CHECKING:
@@ -33,6 +40,7 @@ START = 1_764_079_200_000_000_000
 INSIDE, OUTSIDE, OUTER = "10.77.66.55", "203.0.113.77", "198.51.100.201"
 SIX, SEVEN = "2001:db8:dead:beef::77", "2001:db8:feed:cafe::99"
 WORDS = ("verysecret", "hidden-sni", "hidden-host", "hushhush", "55.66.77.10.in-addr")
+COMMAND = [sys.executable, "-m", "streamgauge.cli.main"]
 PRIVATE = {"addresses": "all", "names": "hash", "paths": "drop", "key": "c3" * 32}
 
 
@@ -125,8 +133,13 @@ async def test_nats_bucket_metrics_and_logs(
 ) -> None:
     """Collector, NATS, backup, bucket, exporter: with privacy nothing clear, without it everything."""
     options = {f"PRIVACY_{name.upper()}": value for name, value in PRIVATE.items()} if private else {}
-    system = System(nats_settings, s3_settings, tmp_path, **options, LOG_LEVEL="debug")
+    # Families whose labels traffic chooses, too.
+    options |= {"EXPORTER_TALKERS": "true", "EXPORTER_DOMAINS": "true", "LOG_LEVEL": "debug"}
+    system = System(nats_settings, s3_settings, tmp_path, **options)
     await system.start()
+    heard = bytearray()
+    base = f"http://127.0.0.1:{system.exporter.port}"
+    live = [spawn(listen(f"{base}/{name}", heard), name=name) for name in ("events", "tail")]
     try:
         # Compressed bytes hide what they hold from a search; tables and messages are read as rows, too.
         await system.collect(pcap, "arrow", compression="none", community_id="true", dns_timeout="0.001")
@@ -135,15 +148,21 @@ async def test_nats_bucket_metrics_and_logs(
         rows = await system.stored("file", last.published_rows)
         rows += [*await system.rows("arrow"), *await system.rows("lines")]
         messages = await everything(system)
-        pages = [str(await system.metrics(service)) for service in (system.backup, system.exporter)]
+        pages = [await asyncio.to_thread(fetch, service.url) for service in (system.backup, system.exporter)]
+        words, datagrams = await commands(system)
         places = {
             "nats": messages,
             "nats's files": under(nats_server.folder),
             "bucket": json.dumps(rows).encode(),
             "metrics": "\n".join(pages).encode(),
+            "live page": bytes(heard),
+            "doctor": words,
+            "ipfix": datagrams,
             "logs": under(tmp_path, but=(pcap,)),
         }
     finally:
+        for one in live:
+            await cancel(one)
         await system.stop()
     told = found(places)
 
@@ -155,6 +174,36 @@ async def test_nats_bucket_metrics_and_logs(
         assert {"10.77.66.55 as text in bucket", "10.77.66.55 packed in nats", "verysecret in nats's files"} <= set(
             told
         )
+        assert {"10.77.66.55 as text in metrics", "verysecret in metrics", "10.77.66.55 as text in live page"} <= set(
+            told
+        )
+        assert "203.0.113.77 packed in ipfix" in told
+
+
+async def listen(url: str, heard: bytearray) -> None:
+    """Keep what a page of the exporter sends of itself, until cancelled."""
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        async for part in answer.content.iter_any():
+            heard.extend(part)
+
+
+async def commands(system: System) -> tuple[bytes, bytes]:
+    """Return the words of `streamgauge doctor`, and the datagrams of `streamgauge export ipfix`."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
+        sink.bind(("127.0.0.1", 0))
+        sink.setblocking(False)
+        address = f"udp://127.0.0.1:{sink.getsockname()[1]}"
+        url = system.settings["STREAMGAUGE_NATS_URL"]
+        flows = [*COMMAND, "export", "ipfix", "--nats", url, "--to", address, "--since", "all", "--once"]
+        doctor, export = await asyncio.gather(
+            asyncio.to_thread(run, [*COMMAND, "doctor"], system.settings), asyncio.to_thread(run, flows, {})
+        )
+        datagrams = b""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                datagrams += sink.recv(65_535)
+    assert export[0] == 0, export
+    return "\n".join([*doctor[1], *doctor[2], *export[1], *export[2]]).encode(), datagrams
 
 
 async def everything(system: System) -> bytes:
