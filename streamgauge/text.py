@@ -68,6 +68,14 @@ def addresses(column: pa.Array, versions: pa.Array) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(indices, texts)
 
 
+def versions_of(column: schema.Column, versions: pa.Array) -> pa.Array:
+    """Return the versions of a column of addresses, given the column ``ip_version``.
+
+    That is of the inner header. Of the outer one nothing is known: what looks like an address of IPv4 is one (6in4).
+    """
+    return pa.nulls(len(versions), versions.type) if column.group == "tunnel" else versions
+
+
 def hardware_addresses(column: pa.Array) -> pa.DictionaryArray:
     """Return a column of six-byte hardware addresses as ``aa:bb:cc:dd:ee:ff``, encoded by dictionary."""
     encoded = column.dictionary_encode()
@@ -92,7 +100,7 @@ def readable(batch: pa.RecordBatch, *, time_as_integer: bool = True) -> pa.Recor
     for column in schema.COLUMNS:
         values = batch.column(column.name)
         if column.kind is Kind.IP:
-            values = addresses(values, batch.column("ip_version"))
+            values = addresses(values, versions_of(column, batch.column("ip_version")))
         elif column.kind is Kind.MAC:
             values = hardware_addresses(values)
         elif column.kind is Kind.TIME and time_as_integer:

@@ -173,7 +173,7 @@ class _Columns:
             chunked = chunked.unify_dictionaries()
         values = chunked.combine_chunks()
         if column.kind is Kind.IP:
-            return text.addresses(values, self._versions)
+            return text.addresses(values, text.versions_of(column, self._versions))
         return text.hardware_addresses(values) if column.kind is Kind.MAC else values
 
     def put_in(self, order: Order) -> pa.Array:

@@ -38,6 +38,18 @@ def test_mapped_address_of_an_ipv6_packet_stays_ipv6() -> None:
     assert shown.to_pylist() == ["10.0.0.1", "::ffff:10.0.0.1", None, "fd00::1"]
 
 
+def test_the_outer_address_has_a_version_of_its_own() -> None:
+    """IPv6 in IPv4 (6in4, a VXLAN of an IPv6 cluster) and the other way round: each is written as what it is."""
+    one = {"ip_version": 6, "src_ip": "fd00::1", "outer_src_ip": "10.0.0.1", "outer_dst_ip": "10.0.0.2"}
+    other = {"ip_version": 4, "src_ip": "10.0.0.1", "outer_src_ip": "fd00::1", "outer_dst_ip": "fd00::2"}
+    shown = text.readable(batch_from([one, other])).select(["src_ip", "outer_src_ip", "outer_dst_ip"])
+
+    assert shown.to_pylist() == [
+        {"src_ip": "fd00::1", "outer_src_ip": "10.0.0.1", "outer_dst_ip": "10.0.0.2"},
+        {"src_ip": "10.0.0.1", "outer_src_ip": "fd00::1", "outer_dst_ip": "fd00::2"},
+    ]
+
+
 def test_hardware_addresses_have_colons() -> None:
     """Six bytes are written as usual; null stays null."""
     shown = text.hardware_addresses(pa.array([b"\x02\0\x5e\x10\0\xff", None], pa.binary(6)))
