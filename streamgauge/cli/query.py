@@ -100,7 +100,7 @@ def query(
                     told=progress.share,
                 )
             )
-            answer = one.run(sql, values)
+            answer = one.run(sql, values, rows=chosen.rows if chosen else None)
         with outputs.binary(output) as stream:
             if zeek_conn:
                 zeek.write(answer, stream, community_id=community_id)

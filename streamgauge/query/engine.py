@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _IDENTITY_BEFORE: Final = timedelta(days=1)
 #: Rows of a batch of an answer.
 _BATCH_ROWS: Final = 65_536
+#: All rows of the window, below ``summaries``, which may be narrowed.
+_WHOLE: Final = "_summaries"
 #: Seconds between two looks at how far DuckDB is.
 _LOOK: Final = 0.2
 
@@ -121,12 +123,16 @@ class Query:
         self._database.close()
         self._scratch.cleanup()
 
-    def run(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
+    def run(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, *, rows: str | None = None
+    ) -> pa.RecordBatchReader:
         """Answer a question; ``statistics`` is whole once the reader is at its end.
 
         Args:
             sql: one statement of DuckDB over the views.
             parameters: values of its ``$names``.
+            rows: a condition on rows of ``summaries``, with the same parameters: what does not bear upon the answer
+                is left out early. DuckDB cannot take a condition through the views by itself.
 
         Raises:
             ConfigurationError: the statement is wrong.
@@ -134,9 +140,10 @@ class Query:
 
         """
         self._begun = time.monotonic()
-        self.prepare(sql)
         values = dict(parameters or {})
+        self.prepare(f"{sql} {rows or ''}")
         with problems.told(sql, self._objects, self._database):
+            self._narrow(portable.filled(rows, values) if rows else None)
             answer = self._answer(sql, values)
             reader = answer.to_arrow_reader(_BATCH_ROWS)
             with _Watch(self._database, self._told):
@@ -176,7 +183,14 @@ class Query:
             self._made.add(name)
             statement = self._base(portable.BASES[name]) if name in portable.BASES else portable.view(name)
             with problems.told(None, self._objects):
-                self._database.execute(f"CREATE VIEW {name} AS {statement}")
+                self._database.execute(f"CREATE VIEW {_WHOLE if name == 'summaries' else name} AS {statement}")
+            if name == "summaries":
+                self._narrow(None)
+
+    def _narrow(self, rows: str | None) -> None:
+        if "summaries" in self._made:
+            where = "" if rows is None else f" WHERE {rows}"
+            self._database.execute(f"CREATE OR REPLACE VIEW summaries AS SELECT * FROM {_WHOLE}{where}")  # noqa: S608
 
     def _base(self, kind: ObjectKind) -> str:
         window = self._window

@@ -2,6 +2,9 @@
 
 -- Who sends most to whom?
 --
+-- window: 1d                                  (how far back by default)
+-- rows:
+--   dst_port = 443                            (of ``summaries``: none but these bear upon the answer)
 -- parameters:
 --   limit (number) = 20: rows shown
 -- columns:
@@ -10,7 +13,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from streamgauge.errors import ConfigurationError
 from streamgauge.query import portable
+from streamgauge.spelling import closest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,6 +71,8 @@ class Named:
     columns: tuple[tuple[str, str], ...]
     #: How far back it looks when no ``--since`` is given; None: everything.
     window: str | None
+    #: A condition on rows of ``summaries``, with the same parameters; the answer is the same without it, but later.
+    rows: str | None
     sql: str
 
     def bind(self, given: Mapping[str, str], time: Callable[[str, str], int]) -> dict[str, int | float | str]:
@@ -80,8 +85,8 @@ class Named:
         names = [parameter.name for parameter in self.parameters]
         for name in given:
             if name not in names:
-                close = difflib.get_close_matches(name, names, 1)
-                hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(names) or 'none'}"
+                close = closest(name, names)
+                hint = f"did you mean {close}?" if close else f"it has {', '.join(names) or 'none'}"
                 raise ConfigurationError(f"{self.name} has no parameter {name}; {hint}")
         return {parameter.name: parameter.value(given.get(parameter.name), time) for parameter in self.parameters}
 
@@ -106,21 +111,25 @@ def parse(name: str, text: str) -> Named:
 
     """
     head = [line for line in text.splitlines() if line.startswith("--")]
-    part, window = "", None
+    part, window, rows = "", None, ""
     parameters: list[Parameter] = []
     columns: list[tuple[str, str]] = []
     for line in head[1:]:
         if line.startswith("-- window: "):
             window = line.removeprefix("-- window: ")
-        elif line in ("-- parameters:", "-- columns:"):
+        elif line in ("-- rows:", "-- parameters:", "-- columns:"):
             part = line
+        elif part == "-- rows:":
+            rows += line.removeprefix("--")
         elif part == "-- parameters:" and (found := _PARAMETER.fullmatch(line)):
             parameters.append(Parameter(*found.groups()))
         elif part == "-- columns:" and (found := _COLUMN.fullmatch(line)):
             columns.append((found[1], found[2]))
     if not head or not columns:
         raise ValueError(f"{name}: the head of the statement names no question or no columns")
-    return Named(name, head[0].removeprefix("-- "), tuple(parameters), tuple(columns), window, text)
+    return Named(
+        name, head[0].removeprefix("-- "), tuple(parameters), tuple(columns), window, rows.strip() or None, text
+    )
 
 
 def get(name: str) -> Named | None:
@@ -135,8 +144,8 @@ def unknown(name: str) -> ConfigurationError:
     if name in portable.DESCRIPTIONS:
         example = f'streamgauge query "FROM {name} LIMIT 10"'
         return ConfigurationError(f"{name} is a view; ask SQL: `{example}`")
-    close = difflib.get_close_matches(name, list(all_named()), 1)
-    hint = f"did you mean {close[0]}?" if close else "`streamgauge query --list` shows all"
+    close = closest(name, all_named())
+    hint = f"did you mean {close}?" if close else "`streamgauge query --list` shows all"
     return ConfigurationError(f"{name!r} is neither SQL nor a named query; {hint}")
 
 

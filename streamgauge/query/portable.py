@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from streamgauge.objects import ObjectKind
 
@@ -55,3 +55,12 @@ def needed(words: Iterable[str]) -> list[str]:
         if name in wanted:
             wanted |= set(re.findall(r"(?:FROM|JOIN) (\w+)", view(name))) & {*BASES, *VIEWS}
     return [name for name in (*BASES, *VIEWS) if name in wanted]
+
+
+def filled(condition: str, values: Mapping[str, Any]) -> str:
+    """Return a condition with values in place of its ``$names``: a view takes no parameters."""
+    return re.sub(r"\$(\w+)", lambda found: _literal(values[found[1]]), condition)
+
+
+def _literal(value: Any) -> str:
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value)

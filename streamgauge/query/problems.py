@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -11,6 +10,7 @@ import duckdb
 
 from streamgauge.errors import ConfigurationError, StreamgaugeError
 from streamgauge.query import portable
+from streamgauge.spelling import closest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,16 +77,16 @@ def sentence(message: str, sql: str | None, columns: list[str]) -> str:
         return f"{where}no column {column[1]}{_nearest(column[1], [*columns, *offered])}"
     if table is not None:
         views = list(portable.DESCRIPTIONS)
-        close = difflib.get_close_matches(table[1], views, 1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(views)}"
+        close = closest(table[1].lower(), views)
+        hint = f"did you mean {close}?" if close else f"there are {', '.join(views)}"
         return f"{where}no table {table[1]}; {hint}"
     return where + " ".join(first.split())
 
 
 def _nearest(name: str, columns: list[str]) -> str:
     plain = [column.rpartition(".")[2] for column in columns]
-    close = difflib.get_close_matches(name.lower(), plain, 1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else "; `streamgauge query 'DESCRIBE summaries'` lists the columns"
+    close = closest(name.lower(), plain)
+    return f"; did you mean {close}?" if close else "; `streamgauge query 'DESCRIBE summaries'` lists the columns"
 
 
 def _position(message: str, sql: str | None) -> str:

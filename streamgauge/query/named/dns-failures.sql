@@ -14,6 +14,8 @@ WITH failed AS (
     d.node,
     d.interface,
     d.observation_point,
+    d.client_ip,
+    d.server_ip,
     coalesce(a.who, d.client_ip) AS source,
     coalesce(d.dns_name, '') AS name,
     CASE
@@ -27,7 +29,6 @@ WITH failed AS (
     END AS outcome,
     -- A query without an answer stands in a row of no packet.
     CASE WHEN d.dns_unanswered THEN 1 ELSE d.packets END AS failures,
-    d.server_ip,
     ns(d.time) AS time_ns
   FROM dns d
   LEFT JOIN names a ON a.ip = d.client_ip AND ns(d.time) >= a.from_ns AND ns(d.time) < a.to_ns
@@ -35,6 +36,8 @@ WITH failed AS (
 ),
 captured AS (
   SELECT
+    client_ip,
+    server_ip,
     source,
     name,
     outcome,
@@ -42,16 +45,15 @@ captured AS (
     interface,
     observation_point,
     sum(failures) AS failures,
-    count(DISTINCT server_ip) AS servers,
     max(time_ns) AS last_ns
   FROM failed
-  GROUP BY source, name, outcome, node, interface, observation_point
+  GROUP BY client_ip, server_ip, source, name, outcome, node, interface, observation_point
 ),
 ranked AS (
   SELECT
     captured.*,
     row_number() OVER (
-      PARTITION BY source, name, outcome
+      PARTITION BY client_ip, server_ip, source, name, outcome
       ORDER BY failures DESC, node, interface, observation_point
     ) AS place
   FROM captured
@@ -60,10 +62,11 @@ SELECT
   source,
   name,
   outcome,
-  CAST(failures AS BIGINT) AS failures,
-  servers,
-  moment(last_ns) AS last_seen
+  CAST(sum(failures) AS BIGINT) AS failures,
+  count(DISTINCT server_ip) AS servers,
+  moment(max(last_ns)) AS last_seen
 FROM ranked
 WHERE place = 1
+GROUP BY source, name, outcome
 ORDER BY failures DESC, source, name, outcome
 LIMIT $limit

@@ -1,5 +1,7 @@
 -- What leaves the cluster, from whom and where to? Inside is what --inside says.
 --
+-- rows:
+--   is_inside(src_ip) <> is_inside(dst_ip)
 -- parameters:
 --   limit (number) = 50: rows shown
 -- columns:

@@ -13,6 +13,8 @@ WITH old AS (
     t.node,
     t.interface,
     t.observation_point,
+    t.client_ip,
+    t.server_ip,
     coalesce(a.who, t.client_ip) AS source,
     coalesce(b.who, t.server_ip) AS destination,
     t.server_port AS port,
@@ -30,6 +32,8 @@ WITH old AS (
 ),
 captured AS (
   SELECT
+    client_ip,
+    server_ip,
     source,
     destination,
     port,
@@ -40,13 +44,13 @@ captured AS (
     sum(packets) AS handshakes,
     max(time_ns) AS last_ns
   FROM old
-  GROUP BY source, destination, port, version, node, interface, observation_point
+  GROUP BY client_ip, server_ip, source, destination, port, version, node, interface, observation_point
 ),
 ranked AS (
   SELECT
     captured.*,
     row_number() OVER (
-      PARTITION BY source, destination, port, version
+      PARTITION BY client_ip, server_ip, source, destination, port, version
       ORDER BY handshakes DESC, node, interface, observation_point
     ) AS place
   FROM captured
@@ -56,9 +60,10 @@ SELECT
   destination,
   port,
   version,
-  CAST(handshakes AS BIGINT) AS handshakes,
-  moment(last_ns) AS last_seen
+  CAST(sum(handshakes) AS BIGINT) AS handshakes,
+  moment(max(last_ns)) AS last_seen
 FROM ranked
 WHERE place = 1
+GROUP BY source, destination, port, version
 ORDER BY handshakes DESC, source, destination, port, version
 LIMIT $limit

@@ -1,5 +1,8 @@
 -- What did this pod do between two times? Give the times with --since and --until.
 --
+-- rows:
+--   src_ip IN (SELECT ip FROM names WHERE name = $pod OR namespace || '/' || name = $pod UNION ALL SELECT $pod)
+--   OR dst_ip IN (SELECT ip FROM names WHERE name = $pod OR namespace || '/' || name = $pod UNION ALL SELECT $pod)
 -- parameters:
 --   pod (text): namespace/name, the name alone, or an address
 --   limit (number) = 200: rows shown

@@ -8,21 +8,44 @@
 --   source: namespace/workload; unknown inside, world outside the cluster
 --   client_ip: who
 --   hosts, ports, targets: addresses, ports, and pairs of both that were tried
---   answered: of the targets, those that accepted the connection or sent data
+--   answered: of the targets, those that accepted the connection
 --   refused: of the targets, those that sent a reset
---   first_seen, last_seen: when
-WITH tried AS (
+--   first_seen, last_seen: of the packets with SYN or RST
+WITH signs AS (
+  -- SYN comes from the client, SYN and ACK from the server. A row of several packets has the flags of all: with both
+  -- it is the client's if its port is the higher one.
   SELECT
-    client_ip,
-    server_ip,
-    server_port,
-    max(CASE WHEN server_payload_bytes > 0 OR bits(server_flags, 18) = 18 THEN 1 ELSE 0 END) AS answered,
-    max(CASE WHEN bits(server_flags, 4) = 4 THEN 1 ELSE 0 END) AS refused,
+    src_ip,
+    src_port,
+    dst_ip,
+    dst_port,
+    tcp_flags,
+    ns(time) AS first_ns,
+    ns(time) + duration AS last_ns,
+    CASE
+      WHEN bits(tcp_flags, 18) = 2 THEN 1
+      WHEN bits(tcp_flags, 18) = 18 AND packets > 1 AND src_port > dst_port THEN 1
+      ELSE 0
+    END AS tried
+  FROM summaries
+  WHERE ip_protocol = 6 AND bits(tcp_flags, 6) > 0
+),
+tried AS (
+  SELECT
+    CASE WHEN tried = 1 THEN src_ip ELSE dst_ip END AS client_ip,
+    CASE WHEN tried = 1 THEN dst_ip ELSE src_ip END AS server_ip,
+    CASE WHEN tried = 1 THEN dst_port ELSE src_port END AS server_port,
+    max(CASE WHEN bits(tcp_flags, 18) = 18 THEN 1 ELSE 0 END) AS answered,
+    max(CASE WHEN tried = 0 AND bits(tcp_flags, 4) = 4 THEN 1 ELSE 0 END) AS refused,
     min(first_ns) AS first_ns,
     max(last_ns) AS last_ns
-  FROM conversations
-  WHERE ip_protocol = 6
-  GROUP BY client_ip, server_ip, server_port
+  FROM signs
+  GROUP BY
+    CASE WHEN tried = 1 THEN src_ip ELSE dst_ip END,
+    CASE WHEN tried = 1 THEN dst_ip ELSE src_ip END,
+    CASE WHEN tried = 1 THEN dst_port ELSE src_port END
+  -- A reset of the client's own looks like one of a server that nobody asked.
+  HAVING max(tried) = 1
 ),
 scans AS (
   SELECT

@@ -20,23 +20,15 @@ placed AS (
     CASE WHEN from_low THEN dst_port ELSE src_port END AS high_port
   FROM ends
 ),
-followed AS (
+numbered AS (
+  -- Periods without a gap between them lie as far from each other as their ranks: the difference is one number.
   SELECT
     placed.*,
-    lag(period) OVER (
+    period - 300000000000 * dense_rank() OVER (
       PARTITION BY ip_protocol, low_ip, low_port, high_ip, high_port
-      ORDER BY period, node, interface, observation_point, from_low
-    ) AS period_before
-  FROM placed
-),
-numbered AS (
-  SELECT
-    followed.*,
-    sum(CASE WHEN period - period_before <= 300000000000 THEN 0 ELSE 1 END) OVER (
-      PARTITION BY ip_protocol, low_ip, low_port, high_ip, high_port
-      ORDER BY period, node, interface, observation_point, from_low
+      ORDER BY period
     ) AS number
-  FROM followed
+  FROM placed
 ),
 joined AS (
   SELECT
