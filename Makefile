@@ -8,11 +8,16 @@ STAMP := .stamps
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# An environment that another Python made, or that was left half made, is made anew.
+FITS := import sys; sys.exit(sys.version_info < (3, 11))
+
 $(STAMP)/setup: pyproject.toml requirements.lock
 	@mkdir -p $(STAMP)
+	@$(BIN)/python -c 'import pip; $(FITS)' 2>/dev/null || $(PYTHON) -c '$(FITS)' || \
+		{ echo "Python 3.11 or later is needed; another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	@echo "installing what is locked into .venv: a minute or two the first time"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -c 'import pip; $(FITS)' 2>/dev/null || $(PYTHON) -m venv --clear .venv || { rm -rf .venv; exit 2; }
+	@PIP_USE_PEP517=1 $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -21,7 +26,7 @@ setup: $(STAMP)/setup ## make .venv with everything locked, and .venv/bin/stream
 
 # The first call of a kernel compiles it, for half a minute of processor time; later ones read it from the disk.
 $(STAMP)/kernels: $(STAMP)/setup $(wildcard streamgauge/*/*.py services/*/*_kernels.py services/*/*/*_kernels.py)
-	@echo "compiling the kernels for this machine: about a minute, once"
+	@echo "compiling the kernels for this machine: a minute or two, once"
 	@PYTHONPATH=. $(BIN)/python images/compile_kernels.py
 	@touch $@
 
