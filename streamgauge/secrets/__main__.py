@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     vault = Vault(options.folder)
     try:
-        generator = Generator(vault, hosts=options.host, rotate=options.rotate)
+        generator = Generator(vault, hosts=options.host, nats_users=options.nats_user, rotate=options.rotate)
         generator.run()
         if options.certificate or options.key:
             generator.use_certificate(_own(options.certificate, options.key))
@@ -45,6 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--folder", type=Path, default=Path("secrets"), help="where they are (default: %(default)s)")
     parser.add_argument(
         "--host", action="append", default=[], metavar="NAME", help="a name of the door besides localhost"
+    )
+    parser.add_argument(
+        "--nats-user", action="append", default=[], metavar="NAME", help="a user of NATS besides the shipped ones"
     )
     parser.add_argument(
         "--rotate", choices=PARTS, help="make these anew; all: everything but the authority and the key of privacy"

@@ -7,6 +7,7 @@ operator, and nothing mounts them.
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import TYPE_CHECKING, Final
 
@@ -53,12 +54,22 @@ networks = ["192.0.2.0/24"]
 _BCRYPT_ROUNDS: Final = 10
 
 
-class Generator:
-    """Makes what is missing; with ``rotate`` the named parts anew. ``hosts``: names of the door besides localhost."""
+#: A user's name stands in that of a variable in nats/users.conf, of an inbox and of a Secret in the cluster.
+_USER_NAME: Final = re.compile(r"[a-z][a-z0-9]{0,62}")
 
-    def __init__(self, vault: Vault, *, hosts: Sequence[str] = (), rotate: str | None = None) -> None:
+
+class Generator:
+    """Makes what is missing; with ``rotate`` the named parts anew.
+
+    ``hosts``: names of the door besides localhost. ``nats_users``: further users of NATS; they stay in later runs.
+    """
+
+    def __init__(
+        self, vault: Vault, *, hosts: Sequence[str] = (), nats_users: Sequence[str] = (), rotate: str | None = None
+    ) -> None:
         self._vault = vault
         self._hosts = hosts
+        self._nats_users = nats_users
         self._rotate = rotate
         self._former_authority: bytes | None = None
 
@@ -66,8 +77,8 @@ class Generator:
         """Make everything.
 
         Raises:
-            ConfigurationError: the folder cannot be written, the authority's key is needed and not there, or what was
-                put there for privacy is wrong.
+            ConfigurationError: the folder cannot be written, the authority's key is needed and not there, what was
+                put there for privacy is wrong, or a user of NATS has a name that none can have.
 
         """
         self._vault.repair()
@@ -148,7 +159,8 @@ class Generator:
 
     def _make_nats_users(self) -> None:
         lines = ["# bcrypt hashes of the users' passwords, as nats/users.conf names them. Made by `make secrets`.\n"]
-        passwords = {user: self._password(f"{user}/nats-password", "nats") for user in NATS_USERS}
+        users = [*NATS_USERS, *self._further_nats_users()]
+        passwords = {user: self._password(f"{user}/nats-password", "nats") for user in users}
         known = self._vault.read("nats/passwords.conf").decode() if self._vault.has("nats/passwords.conf") else ""
         hashes = _hashes(known)
         for user, password in passwords.items():
@@ -156,6 +168,19 @@ class Generator:
             fits = old is not None and bcrypt.checkpw(password, old.encode())
             lines.append(f'{_variable(user)}: "{old if fits else _hash(password, "2a")}"\n')
         self._derive("nats/passwords.conf", "".join(lines).encode())
+
+    def _further_nats_users(self) -> list[str]:
+        for user in self._nats_users:
+            taken = self._vault.path(user).exists() and not self._vault.has(f"{user}/nats-password")
+            if taken or not _USER_NAME.fullmatch(user):
+                raise ConfigurationError(
+                    f"--nats-user {user}: small letters and digits, and no folder of {self._vault.root}, make a name"
+                )
+        known = {path.parent.name for path in self._vault.root.glob("*/nats-password")}
+        further = sorted((known | {*self._nats_users}) - {*NATS_USERS})
+        for user in further:
+            self._derive(f"{user}/ca.crt", self._vault.read("authority/ca.crt"))
+        return further
 
     def _make_s3_users(self) -> None:
         # Names stay when their secrets change: the storage would go on knowing the old ones.

@@ -51,13 +51,14 @@ def _stand() -> Iterator[Stand]:
         assert make_secrets(["--folder", str(keys)]) == 0
         with ShippedNats(folder, keys) as server:
             stand = Stand(server, keys)
-            asyncio.run(_bootstrap(stand))
+            asyncio.run(bootstrap(stand))
             yield stand
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _bootstrap(stand: Stand) -> None:
+async def bootstrap(stand: Stand) -> None:
+    """Make the stream."""
     bus = Bus(stand.settings("bootstrap", create_stream=True), "bootstrap")
     await bus.start()
     try:

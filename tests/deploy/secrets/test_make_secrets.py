@@ -132,6 +132,28 @@ def test_nats_gets_hashes_of_the_users_passwords(made: Path) -> None:
         assert bcrypt.checkpw((made / user / "nats-password").read_bytes(), hashes[user.upper()].encode())
 
 
+def test_a_further_user_of_nats_is_made_and_stays(made: Path) -> None:
+    assert run(made, "--nats-user", "detector") == 0
+    before = contents(made)
+    assert run(made) == 0
+
+    assert contents(made) == before
+    password = (made / "detector" / "nats-password").read_bytes()
+    (line,) = re.findall(r'^DETECTOR_PASSWORD: "(.+)"$', (made / "nats" / "passwords.conf").read_text(), re.MULTILINE)
+    assert bcrypt.checkpw(password, line.encode())
+    assert (made / "detector" / "ca.crt").read_bytes() == (made / "consumer" / "ca.crt").read_bytes()
+    assert "name: detector" in (made / "kustomization.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ["minio", "Detector", "my-detector", "../detector", ""])
+def test_a_user_of_nats_needs_a_name_of_its_own(made: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    before = contents(made)
+
+    assert run(made, "--nats-user", name) == 2
+    assert f"--nats-user {name}: " in capsys.readouterr().err
+    assert contents(made) == before
+
+
 def test_each_reader_has_its_own_folder_and_nothing_of_others(made: Path) -> None:
     for reader in ("exporter", "consumer"):
         assert {path.name for path in (made / reader).iterdir()} == {"ca.crt", "nats-password"}
