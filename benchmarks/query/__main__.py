@@ -2,7 +2,8 @@
 
 The rows are a generated trace of an hour (benchmarks/trace.py: a million packets in each 72 s) with the incidents that
 the queries look for (tests/support/incidents.py), decoded and written by the parts that do it in service. They are made
-once and kept in the folder; 50 objects of a million rows take 850 MB.
+once and kept in the folder; 50 objects of a million rows take 850 MB. Who had which address is stored, too: 5,900 pods,
+and some addresses change hands.
 
 tshark answers from packets what the queries answer from rows. It reads a slice, a capture of its own made the same way
 with 200,000 packets by default, and ours reads the objects of that slice, too. It prints the packets the question is
@@ -30,6 +31,7 @@ from pathlib import Path
 from benchmarks import trace
 from streamgauge.demo.packets import pcap
 from streamgauge.embedded import S3Server
+from streamgauge.identity.events import Binding, Event
 from streamgauge.query import named
 from streamgauge.settings import S3Settings
 from streamgauge.store import Store
@@ -41,7 +43,7 @@ SPAN = 72  # seconds of one object
 PACKETS = 1_000_000  # of one object
 ROOT = Path(__file__).parents[2]
 
-GIVEN = {"pod-activity": ["-p", "pod=10.0.0.11"], "new-destinations": ["-p", "new_since=2026-11-25T10:00:30"]}
+GIVEN = {"pod-activity": ["-p", "pod=clients/client-11"], "new-destinations": ["-p", "new_since=2026-11-25T10:00:30"]}
 
 SYN = "tcp.flags.syn == 1 && tcp.flags.ack == 0"
 FIELDS = ["-e", "frame.time_epoch", "-e", "ip.src", "-e", "ip.dst"]
@@ -92,8 +94,31 @@ def make(folder: Path, objects: int, slice_packets: int) -> None:
     print(file=sys.stderr)
     capture.unlink()
     write_capture(folder / "slice.pcap", START, slice_packets, 1)
-    Archive(folder / "slice").add(messages(folder / "slice.pcap", node="node-0"))
+    part = Archive(folder / "slice")
+    part.add(messages(folder / "slice.pcap", node="node-0"))
+    for each in (archive, part):
+        write_names(each)
     noted.write_text(json.dumps(wanted))
+
+
+def write_names(archive: Archive) -> None:
+    """Write a snapshot of who has addresses of the trace: all servers, some clients, a few one after another."""
+    change = START + SPAN
+    pods = [_pod(f"10.128.{number // 256}.{number % 256}", "servers", f"server-{number}") for number in range(900)]
+    for number in range(5_000):
+        ip, handed_over = f"10.0.{number // 256}.{number % 256}", number % 50 == 0
+        pods.append(_pod(ip, "clients", f"client-{number}", end=change if handed_over else None))
+        if handed_over:
+            pods.append(_pod(ip, "clients", f"later-{number}", begin=change))
+    time_ns = START * 10**9
+    archive.add_records("identity", Event("bench", time_ns, tuple(pods), time_ns, len(pods)).rows(time_ns))
+
+
+def _pod(ip: str, namespace: str, name: str, begin: int = START - 3600, end: int | None = None) -> Binding:
+    """Return who had an address between two times (s); ten pods are a workload."""
+    workload = name.rpartition("-")[0] + f"-{int(name.rpartition('-')[2]) // 10}"
+    times = begin * 10**9, None if end is None else end * 10**9
+    return Binding(ip, "pod", f"{name}-uid", namespace, name, workload, "Deployment", "node-0", False, *times)
 
 
 def run(command: list[str], settings: dict[str, str] | None = None) -> tuple[float, float, str, str]:
