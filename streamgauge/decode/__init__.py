@@ -36,10 +36,11 @@ class Decoder:
             frame_bytes: Keep the first bytes of each packet, at most so many, in the column ``frame``.
             decapsulate: Open tunnels: the columns describe the innermost packet, ``outer_…`` the outermost.
         """
+        from streamgauge.decode.hello_kernels import read_handshakes
         from streamgauge.decode.packet_kernels import decode_packets
 
         self.frame_bytes = frame_bytes
-        self._decode_packets = decode_packets
+        self._decode_packets, self._read_handshakes = decode_packets, read_handshakes
         self._marks = new_marks(decapsulate=decapsulate)
         self._buffers: RowBuffers | None = None
         self._out: Output | None = None
@@ -77,9 +78,7 @@ class Decoder:
 
     def _finish(self, data: npt.NDArray[np.uint8], rows: Rows, out: Output) -> None:
         """Read the handshakes that the first pass marked."""
-        from streamgauge.decode.hello_kernels import read_handshakes
-
-        read_handshakes(data, out, self._prints)
+        self._read_handshakes(data, out, self._prints)
         if not out.mark_state[SLOW]:
             return
         if self._handshakes is None:
