@@ -1,18 +1,20 @@
-"""Takes the picture of the live page for the README: ``PYTHONPATH=. python docs/pictures/live_page.py FOLDER``.
+"""Takes the picture of the live page for the README: ``python -m docs.pictures.live_page FOLDER``.
 
-Runs the demo for a minute and looks at its page in Chromium, light and dark, on a desk and on a phone. Fails if a part
-of the page has no data by then, or the browser complains.
+Runs the demo for a minute, on a loopback where only its own traffic is, and looks at its page in Chromium, light and
+dark, on a desk and on a phone. Fails if a part of the page has no data by then, or the browser complains.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import sys
 from pathlib import Path
 from typing import Final
 
+from docs.pictures import alone
 from tests.support.browser import Page
 
 #: Seconds of traffic before the picture is taken.
@@ -56,4 +58,7 @@ async def _main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
+    if sys.argv[2:] != ["alone"]:
+        again = [*alone.prefix(), sys.executable, "-m", "docs.pictures.live_page", sys.argv[1], "alone"]
+        os.execvp(again[0], again)  # noqa: S606 no shell
     sys.exit(asyncio.run(_main(Path(sys.argv[1]))))

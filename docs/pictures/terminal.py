@@ -1,16 +1,17 @@
 """Take the pictures of a running demo that the README shows, and the recording of one.
 
-Usage: ``python docs/pictures/terminal.py docs/pictures/demo.svg``
+Usage: ``python -m docs.pictures.terminal docs/pictures/demo.svg``
 
-Runs ``streamgauge demo`` in a tmux terminal of its own and looks at the screen every second and a half. Three files
-come of it: the screen in the middle of the run, ``…-end.svg`` with the closing account, and ``…-recording.svg``, in
-which the screens follow each other as they did; no script is needed to see it.
+Runs ``streamgauge demo`` in a tmux terminal, on a loopback where only its own traffic is, and looks at the screen every
+second and a half. Three files come of it: the screen in the middle of the run, ``…-end.svg`` with the closing account,
+and ``…-recording.svg``, in which the screens follow each other as they did; no script is needed to see it.
 """
 
 from __future__ import annotations
 
 import io
 import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
+
+from docs.pictures import alone
 
 _SESSION = "streamgauge-picture"
 _COLUMNS, _LINES = 118, 32
@@ -88,7 +91,8 @@ def screens_until(word: str, seconds: float) -> list[str]:
 def main() -> None:
     """Take all three."""
     path = Path(sys.argv[1])
-    command = f"{sys.executable} -m streamgauge.cli.main demo --duration {_SECONDS} --no-open"
+    demo = ["-m", "streamgauge.cli.main", "demo", "--duration", str(_SECONDS), "--no-open"]
+    command = shlex.join([*alone.prefix(), sys.executable, *demo])
     tmux("new-session", "-d", "-s", _SESSION, "-x", str(_COLUMNS), "-y", str(_LINES), f"{command}; sleep 10")
     try:
         screens = screens_until("accounted for", 150)

@@ -13,21 +13,32 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_NATS: Final = re.compile(r"^export STREAMGAUGE_NATS_URL=(nats://([\d.]+):(\d+))$", re.MULTILINE)
+#: Where the NATS server of a demo is.
+_URL: Final = re.compile(r"nats://127\.0\.0\.1:(\d+)")
 #: Seconds a server on this machine may take to answer.
 _PATIENCE: Final = 0.3
 
 
 def hint() -> str:
-    """Return how to ask the demos that run, but for the one this shell asks; empty when there is none."""
+    """Return how to ask the demos that run; empty without one, and for a shell that has the settings of a system."""
+    own = os.environ.get("STREAMGAUGE_NATS_URL")
+    if own is not None and ((demo := _URL.fullmatch(own)) is None or _answers(demo)):
+        return ""
     return "\n".join(f"a demo runs on this machine; to ask it, first: . {path}" for path in _running())
 
 
 def _running() -> Iterator[Path]:
     for path in sorted(Path(tempfile.gettempdir()).glob("streamgauge-demo-*/settings.sh")):
-        # Another user's folder cannot be read; a folder may go while we look, or have been kept.
+        # Another user's folder cannot be read, and a folder may go while we look.
         with contextlib.suppress(OSError):
-            found = _NATS.search(path.read_text(encoding="utf-8"))
-            if found and found[1] != os.environ.get("STREAMGAUGE_NATS_URL"):
-                socket.create_connection((found[2], int(found[3])), _PATIENCE).close()
+            found = _URL.search(path.read_text(encoding="utf-8"))
+            if found is not None and _answers(found):
                 yield path
+
+
+def _answers(url: re.Match[str]) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", int(url[1])), _PATIENCE).close()
+    except OSError:
+        return False
+    return True
