@@ -101,7 +101,8 @@ async def _capture(
     await connecting
     page = await pages.trouble("collector", settings.collector)
     if page is not None:
-        return Finding(interface.HOP, page.state, page.evidence, page.remedy)
+        # A collector without NATS says that it is not ready: the next hop is to be mended then.
+        return Finding(interface.HOP, page.state, page.evidence, page.remedy, look_on=view.refusal is not None)
     if view.refusal is not None:
         return here or unchecked(interface.HOP, "NATS is away, so no ledger can be read", "--interface looks here")
     told = await ledgers.look(view)

@@ -147,6 +147,28 @@ async def test_nats_is_away() -> None:
     assert "STREAMGAUGE_NATS_URL" in broken.remedy
 
 
+async def test_nats_is_away_from_a_collector_too() -> None:
+    """The hop to mend is NATS, though the collector before it says that it is not ready."""
+    answer = b"HTTP/1.1 503 -\r\nContent-Length: 12\r\nConnection: close\r\n\r\nNATS is away"
+
+    async def not_ready(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(not_ready, "127.0.0.1", 0) as collector:
+        given = {
+            "STREAMGAUGE_NATS_URL": f"nats://127.0.0.1:{free_ports(1)[0]}",
+            "STREAMGAUGE_NATS_CONNECT_TIMEOUT": "1",
+            "STREAMGAUGE_DOCTOR_COLLECTOR": f"http://127.0.0.1:{collector.sockets[0].getsockname()[1]}",
+        }
+        found = await look(given)
+
+    assert [(each.hop, each.state) for each in found.findings[:2]] == [("capture", "broken"), ("NATS", "broken")]
+    assert "is not ready: NATS is away" in found.findings[0].evidence
+    assert first(found).hop == "NATS"
+
+
 async def test_nats_refuses_the_credentials(scratch: Path) -> None:
     """Who was refused."""
     users = 'authorization { users: [{user: "operator", password: "right"}] }'
