@@ -67,7 +67,7 @@ class Door:
         raise AssertionError(f"nginx did not start: {self.log()}")
 
     def _take_ports(self) -> None:
-        self.https, self.http, self.inside, self._check, absent = free_ports(5)
+        self.https, self.http, self.inside, self._check, self._roles, absent = free_ports(6)
         self._absent = f"http://127.0.0.1:{absent}"
 
     def __exit__(self, *_error: object) -> None:
@@ -92,8 +92,8 @@ class Door:
 
     def _copy(self, path: Path, target: Path) -> None:
         text = path.read_text()
-        ports = {"8443": self.https, "8080": self.http, "8081": self.inside, "8082": self._check}
-        text = re.sub(r"\b(8443|8080|8081|8082)\b", lambda match: str(ports[match[0]]), text)
+        ports = {"8443": self.https, "8080": self.http, "8081": self.inside, "8082": self._check, "8083": self._roles}
+        text = re.sub(r"\b(8443|8080|8081|8082|8083)\b", lambda match: str(ports[match[0]]), text)
         text = text.replace(" /tmp/", f" {self.folder}/tmp/")
         (self.folder / target).parent.mkdir(exist_ok=True)
         (self.folder / target).write_text(text)

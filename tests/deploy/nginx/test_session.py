@@ -53,6 +53,7 @@ def test_who_has_no_name_is_known_by_the_address(keys: Path, preferred: str | No
     (request,) = recorder.take()
 
     assert request.header("X-WEBAUTH-USER") == name
+    # The stand-in says that everybody is in every group, as a proxy does that does not look at groups.
     assert request.header("X-WEBAUTH-ROLE") == ["Viewer"]
 
 
@@ -74,9 +75,10 @@ def test_no_part_gets_the_session(door_and_recorder: tuple[Door, Recorder], sent
     recorder.take()
 
     assert door.get("/grafana/", headers={"Cookie": sent}).status == 200
-    checked, request = recorder.take()
+    *checks, request = recorder.take()
 
-    assert (checked.upstream, checked.target, checked.header("Cookie")) == ("oauth2", "/oauth2/auth", [sent])
+    assert {(one.upstream, one.target.partition("?")[0]) for one in checks} == {("oauth2", "/oauth2/auth")}
+    assert [one.header("Cookie") for one in checks] == [[sent]] * len(checks)
     assert (request.upstream, request.header("Cookie")) == ("grafana", passed_on)
 
 

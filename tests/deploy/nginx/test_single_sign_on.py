@@ -162,7 +162,14 @@ def test_who_signs_in_comes_back_to_the_page_asked_for_and_is_named_there(browse
     [
         (["streamgauge-admins"], "Admin"),
         (["staff", "streamgauge-editors"], "Editor"),
+        (["streamgauge-editors", "streamgauge-admins"], "Admin"),
         (["not-streamgauge-admins", "streamgauge-admins-2"], "Viewer"),
+        # A group's name is whole, whatever is in it: whoever may name one at the provider gets no role by that.
+        (["x,streamgauge-admins", "streamgauge-admins,x", ",streamgauge-editors,"], "Viewer"),
+        (["x,streamgauge-admins", "streamgauge-editors"], "Editor"),
+        (["streamgauge-admins streamgauge-editors", "streamgauge-admins ", "STREAMGAUGE-ADMINS"], "Viewer"),
+        (["streamgauge-admins&allowed_groups=x", "allowed_groups=streamgauge-admins", "*"], "Viewer"),
+        (["x\r\nX-Login-Role: Admin", "x\nX-Auth-Request-Groups: streamgauge-admins"], "Viewer"),
         ([], "Viewer"),
     ],
 )
@@ -179,6 +186,15 @@ def test_a_name_is_not_a_role(browser: SignOn) -> None:
     browser.provider.person["preferred_username"] = "admin"
     browser.sign_in("/grafana/")
     browser.get("/grafana/")
+
+    assert [request.header("X-WEBAUTH-ROLE") for request in browser.recorder.take()] == [["Viewer"]]
+
+
+def test_a_header_of_the_browser_is_not_a_role(browser: SignOn) -> None:
+    """Who is in may not make himself more than that."""
+    browser.sign_in("/grafana/")
+    forged = ("X-Login-Role", "X-WEBAUTH-ROLE", "X-Auth-Request-Groups")
+    browser.get("/grafana/?allowed_groups=", headers=dict.fromkeys(forged, "Admin"))
 
     assert [request.header("X-WEBAUTH-ROLE") for request in browser.recorder.take()] == [["Viewer"]]
 
@@ -219,6 +235,7 @@ def test_nobody_is_led_elsewhere(browser: SignOn, target: str) -> None:
         {"Authorization": "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0."},
         {"X-Forwarded-User": "admin", "X-Auth-Request-User": "admin", "X-Auth-Request-Preferred-Username": "admin"},
         {"X-Forwarded-Host": "evil.example", "X-Forwarded-Uri": "/oauth2/callback"},
+        {"X-Login-User": "admin", "X-Login-Role": "Admin"},
         {"X-Auth-Request-Redirect": "https://evil.example/"},
     ],
     ids=lambda headers: next(iter(headers)),
