@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from streamgauge.doctor import interface, ledgers, pages, storage, stream, words
@@ -102,7 +102,7 @@ async def _capture(
     page = await pages.trouble("collector", settings.collector)
     if page is not None:
         # A collector without NATS says that it is not ready: the next hop is to be mended then.
-        return Finding(interface.HOP, page.state, page.evidence, page.remedy, look_on=view.refusal is not None)
+        return replace(page, hop=interface.HOP, look_on=view.refusal is not None)
     if view.refusal is not None:
         return here or unchecked(interface.HOP, "NATS is away, so no ledger can be read", "--interface looks here")
     told = await ledgers.look(view)
@@ -115,7 +115,9 @@ async def _backup(view: NatsView, settings: DoctorSettings) -> Finding:
     told = await stream.look_at_backup(view, settings.late)
     if told.state is State.BROKEN:
         return told
-    return await pages.trouble(stream.BACKUP, settings.backup) or told
+    page = await pages.trouble(stream.BACKUP, settings.backup)
+    # A backup that cannot upload says that it is not ready: the storage is to be mended then.
+    return told if page is None else replace(page, look_on=True)
 
 
 async def _storage(s3: S3Settings | None) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tests.support.system import run
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from streamgauge.doctor import Finding
@@ -147,26 +149,41 @@ async def test_nats_is_away() -> None:
     assert "STREAMGAUGE_NATS_URL" in broken.remedy
 
 
-async def test_nats_is_away_from_a_collector_too() -> None:
-    """The hop to mend is NATS, though the collector before it says that it is not ready."""
-    answer = b"HTTP/1.1 503 -\r\nContent-Length: 12\r\nConnection: close\r\n\r\nNATS is away"
+@contextlib.asynccontextmanager
+async def not_ready(reason: str) -> AsyncIterator[str]:
+    """Serve a service's page that says why it is not ready; yield its URL."""
 
-    async def not_ready(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
+        writer.write(f"HTTP/1.1 503 -\r\nContent-Length: {len(reason)}\r\nConnection: close\r\n\r\n{reason}".encode())
         writer.close()
 
-    async with await asyncio.start_server(not_ready, "127.0.0.1", 0) as collector:
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_nats_is_away_from_a_collector_too() -> None:
+    """The hop to mend is NATS, though the collector before it says that it is not ready."""
+    async with not_ready("NATS is away") as collector:
         given = {
             "STREAMGAUGE_NATS_URL": f"nats://127.0.0.1:{free_ports(1)[0]}",
             "STREAMGAUGE_NATS_CONNECT_TIMEOUT": "1",
-            "STREAMGAUGE_DOCTOR_COLLECTOR": f"http://127.0.0.1:{collector.sockets[0].getsockname()[1]}",
+            "STREAMGAUGE_DOCTOR_COLLECTOR": collector,
         }
         found = await look(given)
 
-    assert [(each.hop, each.state) for each in found.findings[:2]] == [("capture", "broken"), ("NATS", "broken")]
-    assert "is not ready: NATS is away" in found.findings[0].evidence
+    assert finding(found, "capture").evidence == f"{collector} is not ready: NATS is away"
     assert first(found).hop == "NATS"
+
+
+async def test_storage_is_away_from_a_backup_too(stand: Stand) -> None:
+    """The hop to mend is S3, though the backup before it says that it is not ready; with S3 in order, the backup."""
+    async with not_ready("cannot upload") as backup:
+        both = await stand.look(doctor_backup=backup, s3_endpoint="127.0.0.1:9")
+        alone = await stand.look(doctor_backup=backup)
+
+    assert finding(both, "backup").evidence == f"{backup} is not ready: cannot upload"
+    assert [first(both).hop, first(alone).hop] == ["S3", "backup"]
 
 
 async def test_nats_refuses_the_credentials(scratch: Path) -> None:
