@@ -107,6 +107,20 @@ def test_what_is_only_looked_at_can_be_read(command: str) -> None:
     subprocess.run(["bash", "-n", "-c", command], capture_output=True, check=True)
 
 
+def test_an_old_python_is_told_in_one_line(tmp_path: Path) -> None:
+    """Not by what pip finds missing; and no environment of it stays for the next try."""
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    old = tmp_path / "python3.9"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    made = subprocess.run(["make", "setup", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert (made.returncode, made.stdout) == (2, "")
+    assert made.stderr.startswith("Python 3.11 or later is needed; another one: make PYTHON=python3.12 setup\n")
+    assert not (tmp_path / ".venv").exists()
+
+
 def test_a_file_is_replayed(folder: Folder) -> None:
     """`make demo` with a capture file."""
     (command,) = [each for each in DEMOS if "--pcap" in each]
