@@ -141,6 +141,9 @@ class DurableSource:
         deliveries = info.delivered.consumer_seq if info.delivered else 0
         # The server moves the floor over what it discards, so only above the first message does it say what was read.
         self._reader.position = floor if floor >= first_in_stream or not state else state["stream"]
+        if not deliveries:
+            # A new one begins where the stream does: what was discarded before was not asked for.
+            self._reader.position = max(floor, first_in_stream - 1)
         self._deliveries = deliveries
         stale = bool(state) and state["deliveries"] < deliveries
         if state and not (stale and floor >= first_in_stream):

@@ -52,8 +52,9 @@ class Gap:
     """A run of batches of one node and class that did not come.
 
     ``first`` and ``last`` are numbers within the class (``Streamgauge-Class-Sequence``). ``last`` and ``packets`` are
-    None where only the beginning is known: the collector was started anew while batches went missing, so there *may*
-    be some behind ``first``. ``exact`` is False where this program was killed and some of them may have been read.
+    None where only the beginning is known: the collector was started anew while batches went missing, or the
+    subscription ended, so there *may* be some behind ``first``. ``exact`` is False where these are the most there can
+    be: some may have been read by a former run that was killed, or be older than the subscription.
 
     >>> print(Gap("worker-1", "b1", "dns", 7, 9, 41, Reason.DISCARDED))
     worker-1: 3 batches of dns (7 to 9, 41 packets) missed: discarded
@@ -80,7 +81,8 @@ class Gap:
         else:
             packets = "" if self.packets is None else f", {self.packets} packets"
             numbers = f"{self.first}" if self.first == self.last else f"{self.first} to {self.last}"
-            extent = f"{self.batches} batches of {self.traffic_class} ({numbers}{packets})"
+            most = "" if self.exact else "up to "
+            extent = f"{most}{self.batches} batches of {self.traffic_class} ({numbers}{packets})"
         return f"{self.node}: {extent} missed: {self.reason.value}"
 
 
@@ -145,15 +147,13 @@ class Tracker:
 
     def surprising(self, envelope: Envelope, traffic_class: str) -> bool:
         """Tell whether a batch leaves something open before it: worth asking the stream what it discarded."""
-        boots = self._nodes.get(envelope.node)
-        if not envelope.class_sequence or not boots:
+        if not envelope.class_sequence:
             return False
+        boots: Mapping[str, dict[str, _Line]] = self._nodes.get(envelope.node, {})
         lines = boots.get(envelope.boot)
-        if lines is None:
-            return True
-        line = lines.get(traffic_class)
+        line = None if lines is None else lines.get(traffic_class)
         if line is None:
-            return len(boots) > 1
+            return envelope.class_sequence > 1 or (lines is None and bool(boots))
         return line.loose or envelope.class_sequence > line.seen.last + 1
 
     def take(self, envelope: Envelope, traffic_class: str, now: float) -> Verdict:
@@ -224,6 +224,13 @@ class Tracker:
                 del self._holes[key]
         return gaps
 
+    def finish(self) -> list[Gap]:
+        """Return what is left to tell when nothing more comes: holes, and ends that nobody heard of after a loss."""
+        gaps = self.due(float("inf"))
+        for node in self._nodes:
+            self._end_former(node)
+        return [*gaps, *self.due(float("inf"))]
+
     @property
     def waiting(self) -> bool:
         """Whether there are gaps that are not told yet."""
@@ -233,7 +240,17 @@ class Tracker:
         """Return what ``restore`` needs after a restart of the consumer, as JSON takes it."""
         return {
             node: {
-                boot: {name: [line.seen.last, line.total] for name, line in lines.items() if line.seen}
+                boot: {
+                    name: [
+                        *(line.seen.last, line.total),
+                        *(
+                            [hole.first, hole.last, hole.after - hole.before]
+                            for hole in self._holes.get((node, boot, name), ())
+                        ),
+                    ]
+                    for name, line in lines.items()
+                    if line.seen
+                }
                 for boot, lines in list(boots.items())[-1:]
             }
             for node, boots in self._nodes.items()
@@ -244,7 +261,10 @@ class Tracker:
         for node, boots in state.items():
             for boot, lines in boots.items():
                 known = self._nodes.setdefault(node, OrderedDict()).setdefault(boot, {})
-                for name, (last, total) in lines.items():
+                for name, (last, total, *holes) in lines.items():
+                    self._told += [
+                        Gap(node, boot, name, first, end, packets, Reason.UNPUBLISHED) for first, end, packets in holes
+                    ]
                     known[name] = _Line(RangeSet([[last, last]]), total, self._doubts, stale, again=last)
 
     def _take_unnumbered(self, envelope: Envelope) -> Verdict:
@@ -267,10 +287,12 @@ class Tracker:
         line = lines.get(traffic_class)
         if line is None:
             line = lines[traffic_class] = _Line(doubts=self._doubts)
-            # Whoever knew the node before it started anew has to see each class of this boot from its first batch.
-            if len(boots) > 1 and envelope.class_sequence > 1:
+            # Whoever knew the node before it started anew has to see each class of this boot from its first batch; of
+            # another boot the first batches may be older than the subscription.
+            anew = len(boots) > 1
+            if envelope.class_sequence > 1 and (anew or self._doubts):
                 reason = self._doubt if self._doubts else Reason.UNPUBLISHED
-                self._hole(envelope, traffic_class, 1, 0, now, reason, exact=True)
+                self._hole(envelope, traffic_class, 1, 0, now, reason, exact=anew)
         return line
 
     def _end_former(self, node: str) -> None:

@@ -84,6 +84,7 @@ class ReplaySource:
         self._tracker = tracker
         self._next = 1
         self._end = 0
+        self._begun = False
 
     async def start(self) -> None:
         """Find out where the stream ends now.
@@ -124,6 +125,10 @@ class ReplaySource:
         assert message.stream_sequence is not None
         if not self._follow and message.stream_sequence > self._end:
             raise EndOfStreamError
+        if not self._begun:
+            # Here it begins: what the stream discarded before was not asked for.
+            self._begun = True
+            self._reader.position = max(self._reader.position, message.stream_sequence - 1)
         self._next = message.stream_sequence + 1
         self._since = None
         return message

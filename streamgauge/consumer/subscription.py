@@ -6,6 +6,8 @@ import asyncio
 import datetime as dt
 import re
 import time
+import warnings
+import weakref
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from streamgauge import codec, schema, subjects
@@ -17,10 +19,11 @@ from streamgauge.consumer.live import REPLAY, LiveSource, traffic_class
 from streamgauge.consumer.replay import ReplaySource, StreamReader
 from streamgauge.consumer.source import EndOfStreamError, Message, Source
 from streamgauge.errors import BusError, ConfigurationError, PayloadError, SubjectError
+from streamgauge.lifecycle import spawn
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from nats.aio.client import Client
@@ -31,6 +34,8 @@ Since = dt.datetime | dt.timedelta | Literal["all"]
 #: Seconds between two looks at what is due while nothing comes.
 _TICK: Final = 0.5
 _ONCE: Final = "a subscription is iterated over once: call subscribe again"
+#: Gaps that are kept.
+_MISSED: Final = 1000
 #: Characters that NATS allows in the name of a consumer.
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -70,11 +75,13 @@ class Subscription:
         self._buffer_bytes = buffer_bytes
         self._ack_wait = ack_wait
         self._client: Client | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._source: Source | None = None
         self._tracker = Tracker()
         self._lost = self._refused = ""
         self._begun = self._iterated = False
-        #: All gaps so far, in the order they were told; past ``1000`` the oldest go.
+        #: All gaps so far, in the order they were told; past 1000 the oldest go. Once it is closed, also those that no
+        #: batch came behind.
         self.missed: list[Gap] = []
         #: Messages that came under the subject and could not be read.
         self.damaged = 0
@@ -106,8 +113,12 @@ class Subscription:
         self._begun = True
         task = asyncio.current_task()
         cancelled = task.cancelling() if task is not None else 0
+        self._loop = asyncio.get_running_loop()
         self._client = await connect(
-            self._login, disconnected=self._disconnected, refused=self._refuse, closed=self._closed
+            self._login,
+            disconnected=_weakly(self._disconnected),
+            refused=_weakly(self._refuse),
+            closed=_weakly(self._closed),
         )
         self._source = self._make(self._client)
         try:
@@ -124,6 +135,19 @@ class Subscription:
             raise asyncio.CancelledError
         return self
 
+    def __del__(self) -> None:
+        """Warn, as of a file that was not closed, and let the connection go."""
+        client = getattr(self, "_client", None)
+        if client is None or self._loop is None or self._loop.is_closed():
+            return
+        warnings.warn(
+            f"unclosed subscription to {self._subject} at {self._login.shown}: use `async with`",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )
+        self._loop.call_soon_threadsafe(lambda: spawn(close(client), name="close what was forgotten"))
+
     async def __aexit__(self, *_error: object) -> None:
         """Close."""
         await self.close()
@@ -132,6 +156,7 @@ class Subscription:
         """Give back what was not dealt with, and close the connection; once closed it stays so."""
         source, client = self._source, self._client
         self._source = self._client = None
+        self._tell(self._tracker.finish())
         if client is None:
             return
         try:
@@ -158,6 +183,8 @@ class Subscription:
                 try:
                     message = await source.next(_TICK)
                 except EndOfStreamError:
+                    # What was discarded at the very end has no batch behind it that would show it.
+                    await source.explain(self._tracker)
                     return
                 if message is None:
                     if self._refused and self._live:
@@ -197,7 +224,7 @@ class Subscription:
             await source.done(message)
             return None
         gaps = self._tracker.due(now)
-        self.missed = [*self.missed, *gaps][-1000:] if gaps else self.missed
+        self._tell(gaps)
         return Batch(
             arrow,
             kind,
@@ -206,6 +233,10 @@ class Subscription:
             late=verdict is Verdict.LATE,
             stream_sequence=message.stream_sequence,
         )
+
+    def _tell(self, gaps: list[Gap]) -> None:
+        if gaps:
+            self.missed = [*self.missed, *gaps][-_MISSED:]
 
     def _make(self, client: Client) -> Source:
         if self._live:
@@ -233,6 +264,18 @@ class Subscription:
 
     def _closed(self, reason: str) -> None:
         self._lost = reason or "no reason given"
+
+
+def _weakly(method: Callable[..., None]) -> Callable[..., None]:
+    """Return a callback that keeps no subscription alive which nobody else holds."""
+    reference = weakref.WeakMethod(method)
+
+    def call(*arguments: str) -> None:
+        found = reference()
+        if found is not None:
+            found(*arguments)
+
+    return call
 
 
 def subscribe(

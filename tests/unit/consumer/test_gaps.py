@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 
 import pytest
@@ -196,6 +197,70 @@ def test_state_that_is_older_than_what_was_read(discarded: bool, told: list[tupl
     take(tracker, node.batch())
 
     assert [(gap.first, gap.last, gap.exact) for gap in tracker.due(0.0)] == told
+
+
+def test_a_class_that_is_first_heard_of_behind_a_loss() -> None:
+    """What was published before may be missed, or older than the subscription: at most that is told."""
+    tracker, node, other = Tracker(), Node(), Node("node-b")
+    take(tracker, node.batch("tcp"), kind="tcp")
+    tracker.doubt(Reason.DISCONNECTED)
+    node.batches(2)
+    other.batches(4)
+    dns, unheard = node.batch(), other.batch()
+
+    assert tracker.surprising(dns, "dns")
+    assert tracker.surprising(unheard, "dns")
+    take(tracker, dns, unheard)
+    told = tracker.due(0.0)
+    assert told == [
+        Gap("node-a", "b1", "dns", 1, 2, 20, Reason.DISCONNECTED, exact=False),
+        Gap("node-b", "b1", "dns", 1, 4, 40, Reason.DISCONNECTED, exact=False),
+    ]
+    assert str(told[0]) == "node-a: up to 2 batches of dns (1 to 2, 20 packets) missed: disconnected"
+
+
+def test_what_is_not_told_yet_is_told_in_the_end() -> None:
+    """A hole that might still have been filled, and the ends that nobody heard of after a loss."""
+    tracker, node, other = Tracker(), Node(), Node("node-b")
+    take(tracker, node.batch(), other.batch())
+    node.batch()
+    take(tracker, node.batch())
+    assert tracker.due(0.0) == []
+    hole = Gap("node-a", "b1", "dns", 2, 2, 10, Reason.UNPUBLISHED)
+    assert tracker.finish() == [hole]
+    assert tracker.finish() == []
+
+    tracker.doubt(Reason.DISCARDED)
+    take(tracker, node.batch())
+    assert tracker.finish() == [Gap("node-b", "b1", "dns", 2, None, None, Reason.DISCARDED, exact=False)]
+    assert tracker.finish() == []
+
+
+def test_a_hole_goes_over_a_restart_of_the_consumer() -> None:
+    """Killed before it could be told: the next run tells it, and once."""
+    former, node = Tracker(), Node()
+    take(former, node.batch())
+    node.batches(2)
+    take(former, node.batch())
+    tracker = Tracker()
+    tracker.restore(json.loads(json.dumps(former.state())), stale=False)
+    take(tracker, node.batch())
+
+    assert tracker.due(0.0) == [Gap("node-a", "b1", "dns", 2, 3, 20, Reason.UNPUBLISHED)]
+    assert tracker.due(99.0) == []
+
+
+def test_nodes_are_told_apart() -> None:
+    """Two that lose different batches, interleaved; each has its own numbers and packets."""
+    tracker, one, two = Tracker(), Node("one"), Node("two")
+    for number in range(12):
+        for node, lost in ((one, (3, 4)), (two, (4, 9))):
+            batch = node.batch(packets=number + 1)
+            if number not in lost:
+                take(tracker, batch)
+
+    told = {(gap.node, gap.first, gap.last, gap.packets) for gap in tracker.due(99.0)}
+    assert told == {("one", 4, 5, 4 + 5), ("two", 5, 5, 5), ("two", 10, 10, 10)}
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.randoms(use_true_random=False))
