@@ -99,6 +99,13 @@ class Health:
         if not consumers:
             return unchecked(BACKUP, "no consumer of the backup in the stream", "is it running? `docker compose ps`")
         oldest = max(each.oldest_age for each in consumers)
+        unasked = [
+            each for each in consumers if words.waits_unasked(each.pending, each.requests, each.oldest_age, each.quiet)
+        ]
+        if unasked:
+            names, messages = [each.name for each in unasked], sum(each.pending for each in unasked)
+            evidence = words.unasked(names, messages, max(each.oldest_age for each in unasked))
+            return broken(BACKUP, evidence, words.START_BACKUP)
         evidence = words.waiting(sum(each.pending + each.unacknowledged for each in consumers), oldest)
         if not words.stored_too_late(oldest):
             return ok(BACKUP, evidence)

@@ -60,6 +60,9 @@ class ConsumerState:
     unacknowledged: int
     #: Seconds since the oldest message was stored in the stream that it has not acknowledged.
     oldest_age: float
+    #: Requests for messages that are open, and seconds since one was answered (None: never).
+    requests: int
+    quiet: float | None
 
 
 class Hops:
@@ -128,7 +131,9 @@ class Hops:
         age = 0.0
         if pending + unacknowledged and info.ack_floor is not None:
             age = await self._age_behind(info.ack_floor.stream_seq, info.config)
-        return ConsumerState(info.name, pending, unacknowledged, age)
+        active = None if info.delivered is None else info.delivered.last_active
+        quiet = None if active is None else _age(active)
+        return ConsumerState(info.name, pending, unacknowledged, age, info.num_waiting or 0, quiet)
 
     async def _age_behind(self, sequence: int, config: ConsumerConfig) -> float:
         """Return the age of the first message behind a sequence that a consumer takes.

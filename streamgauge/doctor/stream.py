@@ -20,7 +20,6 @@ BACKUP: Final = "backup"
 
 _CREATE: Final = "`streamgauge bootstrap` creates it"
 _OPERATOR: Final = "use the operator's user: STREAMGAUGE_NATS_USER=operator"
-_START_BACKUP: Final = "start it: `python -m services.backup`, `docker compose up -d backup`, or the StatefulSet"
 #: Share of its bytes from which the stream is called full.
 _FULL: Final = 0.95
 
@@ -118,7 +117,7 @@ def judge_backup(
     ``oldest`` is the age of the first message that is not stored, in seconds, by the consumer's name.
     """
     if not consumers:
-        return broken(BACKUP, "no consumer of the backup in the stream: it has never run", _START_BACKUP)
+        return broken(BACKUP, "no consumer of the backup in the stream: it has never run", words.START_BACKUP)
     there = {each["name"] for each in consumers}
     missing = [f"{shard:02}" for shard in range(shards) if f"backup-shard-{shard:02}" not in there]
     if missing:
@@ -129,13 +128,9 @@ def judge_backup(
         )
     unasked = [each for each in consumers if _waits_unasked(each, oldest[each["name"]], now)]
     if unasked:
-        messages = sum(int(each["num_pending"]) for each in unasked)
-        return broken(
-            BACKUP,
-            f"consumer stuck: nobody asks {some([each['name'] for each in unasked])} for "
-            f"{count(messages, 'message')}, the oldest {words.age(max(oldest[e['name']] for e in unasked))} old",
-            _START_BACKUP,
-        )
+        names, messages = [each["name"] for each in unasked], sum(int(each["num_pending"]) for each in unasked)
+        evidence = words.unasked(names, messages, max(oldest[name] for name in names))
+        return broken(BACKUP, evidence, words.START_BACKUP)
     pending = sum(int(each["num_pending"]) + int(each["num_ack_pending"]) for each in consumers)
     worst = max(oldest, key=lambda name: oldest[name])
     if words.stored_too_late(oldest[worst], late):
@@ -151,10 +146,9 @@ def judge_backup(
 
 def _waits_unasked(consumer: dict[str, Any], oldest: float, now: float) -> bool:
     """Tell whether messages wait and no request for them is open, and none was answered for a while."""
-    if not consumer["num_pending"] or consumer.get("num_waiting") or oldest < words.UNASKED:
-        return False
     active = consumer["delivered"].get("last_active")
-    return active is None or now - seconds(active) > words.UNASKED
+    quiet = None if active is None else now - seconds(active)
+    return words.waits_unasked(int(consumer["num_pending"]), int(consumer.get("num_waiting", 0)), oldest, quiet)
 
 
 def _shards(info: dict[str, Any]) -> int:

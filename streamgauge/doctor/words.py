@@ -109,6 +109,10 @@ def skew(hop: str, whose: str, seconds: float, against: str = "this machine's") 
     return make(hop, evidence, "look at both: `timedatectl`; set the wrong one right: `timedatectl set-ntp true`")
 
 
+#: What brings a backup back that asks for nothing.
+START_BACKUP: Final = "start it: `python -m services.backup`, `docker compose up -d backup`, or the StatefulSet"
+
+
 def waiting(pending: int, oldest: float) -> str:
     """Return what is not stored yet."""
     return f"{count(pending, 'message')} not stored yet, the oldest {age(oldest)}" if pending else "all is stored"
@@ -117,6 +121,26 @@ def waiting(pending: int, oldest: float) -> str:
 def stored_too_late(oldest: float, late: float = STORED_LATE) -> bool:
     """Judge the age of the oldest message that is not stored."""
     return oldest > late
+
+
+def waits_unasked(pending: int, requests: int, oldest: float, quiet: float | None) -> bool:
+    """Judge a consumer of the backup: messages wait, no request for them is open, and none was answered for a while.
+
+    Args:
+        pending: Messages that were not handed out.
+        requests: Requests for them that are open.
+        oldest: Seconds since the oldest message was stored in the stream that is not stored in the bucket.
+        quiet: Seconds since a message was handed out; None: never.
+
+    """
+    return bool(pending) and not requests and oldest > UNASKED and (quiet is None or quiet > UNASKED)
+
+
+def unasked(consumers: list[str], messages: int, oldest: float) -> str:
+    """Return that the backup is not at work."""
+    return (
+        f"consumer stuck: nobody asks {some(consumers)} for {count(messages, 'message')}, the oldest {age(oldest)} old"
+    )
 
 
 def behind(seconds: float, batches: int) -> str:

@@ -98,11 +98,25 @@ def test_nats_is_there_unseen_or_gone(say, stand):
 def test_the_backup_is_judged_by_what_it_has_not_stored(say, stand, age, state):
     """The age of the oldest message that is not stored decides."""
     assert say("Backup")[0] == "not checked"
-    stand.consumers = (ConsumerState("backup-shard-00", 3, 1, age), ConsumerState("backup-shard-01", 0, 0, 0.0))
+    stand.consumers = (
+        ConsumerState("backup-shard-00", 3, 1, age, 1, 0.2),
+        ConsumerState("backup-shard-01", 0, 0, 0.0, 1, None),
+    )
     assert say("Backup")[0] == state
     assert say("Backup")[1].startswith("4 messages not stored yet")
     stand.consumers = stand.consumers[1:]
     assert say("Backup") == ("ok", "all is stored")
+
+
+def test_a_backup_that_is_gone_is_known_before_it_is_late(say, stand):
+    """Nobody asks for what waits: the doctor's words, after half a minute."""
+    stand.consumers = (ConsumerState("backup-shard-00", 3, 0, 47.0, 0, 47.0), ConsumerState("x", 2, 0, 9.0, 1, 0.1))
+    assert say("Backup") == (
+        "broken",
+        "consumer stuck: nobody asks backup-shard-00 for 3 messages, the oldest 47 s old",
+    )
+    stand.consumers = (ConsumerState("backup-shard-00", 3, 0, 47.0, 0, 2.0),)
+    assert say("Backup")[0] == "ok"
 
 
 def test_the_exporter_says_when_it_lags_or_has_skipped(say, stand):
