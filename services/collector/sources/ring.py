@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from services.collector.sources.bpf import Program
+    from streamgauge.decode import PacketIndex
     from streamgauge.settings import CollectorSettings
 
 _log = get("ring")
@@ -31,6 +32,7 @@ _log = get("ring")
 _LEAST_PACKET_BYTES: Final = 80
 #: Seconds in which the kernel hands over its last block after the capture has ended; the retire timer is added.
 _DRAIN_TIMEOUT: Final = 1.0
+_TAG_BYTES: Final = 4
 _TAKE_NOTHING: Final = [Instruction(0x06, 0, 0, 0)]
 
 
@@ -142,6 +144,8 @@ class RingSource:
                 yield Block(data, index, 0, 0)
                 continue
             self._yielded += packets
+            if self._settings.snaplen:
+                _cut_tagged(index, packets, self._settings.snaplen)
             if points is None:
                 yield Block(data, index, 0, packets)
             else:
@@ -187,3 +191,10 @@ class RingSource:
             with contextlib.suppress(BufferError):
                 self._ring.close()
             self._ring = None
+
+
+def _cut_tagged(index: PacketIndex, packets: int, snaplen: int) -> None:
+    """Count a VLAN tag among the bytes that are kept: the kernel cuts a packet after it has taken the tag off."""
+    kept = max(snaplen - _TAG_BYTES, 0)
+    captured = index.captured[:packets]
+    np.minimum(captured, captured.dtype.type(kept), out=captured, where=index.tag[:packets] >= 0)
