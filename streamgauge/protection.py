@@ -108,6 +108,87 @@ async def protect(store: Store, settings: BackupSettings) -> None:
         _log.info("leftovers of uploads are not removed by the bucket", reason=str(error))
 
 
+async def verify(store: Store, settings: BackupSettings) -> list[str]:
+    """Look whether the bucket is what the settings say, without setting anything; return what was found, in words.
+
+    Raises:
+        ConfigurationError: it is not: a line for each thing, with what mends it.
+        StoreError: the storage is away.
+
+    """
+    found: list[str] = []
+    faults: list[str] = []
+    if settings.encryption != "none":
+        try:
+            await _try_encryption(store)
+            found.append("it encrypts")
+        except ConfigurationError as error:
+            faults.append(str(error))
+    asked: list[tuple[bool, str, str, Callable[[], str | None]]] = [
+        (settings.versioning, "versioning", "VERSIONING=false", lambda: _no_versions(store)),
+        (settings.lock_days > 0, "object lock", "LOCK_DAYS=0", lambda: _other_lock(store, settings)),
+        (settings.retention_days > 0, "expiry", "RETENTION_DAYS=0", lambda: _other_expiry(store, settings)),
+    ]
+    for wanted, what, without, look in asked:
+        if not wanted and what != "expiry":
+            continue
+        mend = f"`streamgauge bootstrap` sets it, or STREAMGAUGE_BACKUP_{without}"
+        try:
+            wrong = await store.run(f"read {what} of bucket {store.bucket}", look)
+        except StoreAwayError:
+            raise
+        except StoreDeniedError:
+            if wanted:
+                found.append(f"{what} cannot be seen with this key (`streamgauge bootstrap` sees to it)")
+        except StoreError as error:
+            if wanted:
+                faults.append(f"{error}; if the server has no {what}, STREAMGAUGE_BACKUP_{without}")
+        else:
+            if wrong is not None:
+                faults.append(
+                    f"bucket {store.bucket} {wrong}; {mend if wanted else '`streamgauge bootstrap` mends it'}"
+                )
+            elif wanted:
+                found.append(f"{what} is set")
+    if faults:
+        raise ConfigurationError("\n".join(faults))
+    return found
+
+
+def _no_versions(store: Store) -> str | None:
+    status = store.client.get_bucket_versioning(store.bucket).status
+    return None if status == ENABLED else "keeps no versions, and STREAMGAUGE_BACKUP_VERSIONING=true asks for them"
+
+
+def _other_lock(store: Store, settings: BackupSettings) -> str | None:
+    wanted = f"STREAMGAUGE_BACKUP_LOCK_DAYS={settings.lock_days}, _LOCK_MODE={settings.lock_mode}"
+    try:
+        present = store.client.get_object_lock_config(store.bucket)
+    except S3Error as error:
+        if error.code not in _NOTHING_SET:
+            raise
+        present = None
+    if _is_locked(present, settings):
+        return None
+    if present is None or not present.mode:
+        return (
+            f"locks nothing, and {wanted} asks for it; one that was created without object lock cannot be given it: "
+            "then name another one in STREAMGAUGE_S3_BUCKET"
+        )
+    return f"locks objects for {present.duration} {present.duration_unit} ({present.mode}), not as {wanted} says"
+
+
+def _other_expiry(store: Store, settings: BackupSettings) -> str | None:
+    present = store.client.get_bucket_lifecycle(store.bucket)
+    rules = present.rules if present else []
+    days = {rule.rule_id: _days(rule) for rule in rules if (rule.rule_id or "").startswith(_OWN) and rule.expiration}
+    wanted = {rule.rule_id: _days(rule) for rule in _rules(settings) if rule.expiration}
+    if days == wanted:
+        return None
+    said = ", ".join(sorted({f"{count}" for count, _ in days.values()})) or "no"
+    return f"expires objects after {said} days, not as STREAMGAUGE_BACKUP_RETENTION_DAYS={settings.retention_days} says"
+
+
 async def _try_encryption(store: Store) -> None:
     """Store a small object as all others are: whether the server can encrypt, and does, shows only then."""
     without = "without encryption by the server: STREAMGAUGE_BACKUP_ENCRYPTION=none"
@@ -146,16 +227,15 @@ def _version(store: Store) -> None:
 
 
 def _lock(store: Store, settings: BackupSettings) -> None:
-    mode = GOVERNANCE if settings.lock_mode == "governance" else COMPLIANCE
     try:
-        present = store.client.get_object_lock_config(store.bucket)
-        if (present.mode, present.duration, present.duration_unit) == (mode, settings.lock_days, DAYS):
+        if _is_locked(store.client.get_object_lock_config(store.bucket), settings):
             return
     except S3Error as error:
         if error.code not in _NOTHING_SET:
             raise
     try:
-        store.client.set_object_lock_config(store.bucket, ObjectLockConfig(mode, settings.lock_days, DAYS))
+        wanted = ObjectLockConfig(_mode(settings), settings.lock_days, DAYS)
+        store.client.set_object_lock_config(store.bucket, wanted)
     except S3Error as error:
         if error.code != "InvalidBucketState":
             raise
@@ -163,6 +243,15 @@ def _lock(store: Store, settings: BackupSettings) -> None:
             f"bucket {store.bucket} was created without object lock, which cannot be added: name another one in "
             "STREAMGAUGE_S3_BUCKET"
         ) from error
+
+
+def _mode(settings: BackupSettings) -> str:
+    return GOVERNANCE if settings.lock_mode == "governance" else COMPLIANCE
+
+
+def _is_locked(present: ObjectLockConfig | None, settings: BackupSettings) -> bool:
+    wanted = (_mode(settings), settings.lock_days, DAYS)
+    return present is not None and (present.mode, present.duration, present.duration_unit) == wanted
 
 
 def _expire(store: Store, settings: BackupSettings) -> None:

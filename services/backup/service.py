@@ -115,17 +115,19 @@ class Backup:
         Raises:
             BusError: the stream is missing or cannot be read.
             StoreError: the bucket cannot be listed or written.
-            ConfigurationError: a shard is asked for that the stream does not have.
+            ConfigurationError: a shard is asked for that the stream does not have, or versions, lock, expiry or
+                encryption of the bucket are not as the settings say.
 
         """
         info, routes = await self._look_up()
         await self._store.folders(objects.prefix("summaries"))
         with contextlib.suppress(StoreConflictError):  # from the check before
             await self._store.put(_PROBE, b"may be written", content_type="text/plain", exclusive=True)
+        protected = await protection.verify(self._store, self._settings)
         shards = sum(route.shard is not None for route in routes)
         return (
             f"NATS has stream {info.config.name} ({shards} of its {shard_count(info)} shards are ours), "
-            f"bucket {self._store.bucket} can be written"
+            + ", ".join([f"bucket {self._store.bucket} can be written", *protected])
         )
 
     async def stop(self) -> None:

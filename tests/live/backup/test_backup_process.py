@@ -66,6 +66,7 @@ def test_check_tries_both_ends(spawn_backup, bucket, times):
         ({"STREAMGAUGE_S3_ENDPOINT": "127.0.0.1:1"}, 1, "STREAMGAUGE_S3_ENDPOINT"),
         ({"STREAMGAUGE_BACKUP_SHARDS": "0,8"}, 2, "shard 8"),
         ({"STREAMGAUGE_BACKUP_DEDUPE_HOURS": "1"}, 2, "STREAMGAUGE_BACKUP_DEDUPE_HOURS=1"),
+        ({"STREAMGAUGE_BACKUP_VERSIONING": "true"}, 2, "keeps no versions"),
     ],
 )
 def test_check_says_what_is_wrong(spawn_backup, settings, status, words):

@@ -84,6 +84,69 @@ async def test_a_bucket_that_cannot_lock(open_store):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"versioning": True}, r"keeps no versions.*bootstrap.*STREAMGAUGE_BACKUP_VERSIONING=false"),
+        ({"lock_days": 2}, r"locks nothing.*STREAMGAUGE_S3_BUCKET.*bootstrap.*STREAMGAUGE_BACKUP_LOCK_DAYS=0"),
+        ({"retention_days": 9}, r"expires objects after no days.*bootstrap.*STREAMGAUGE_BACKUP_RETENTION_DAYS=0"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+async def test_a_check_sees_what_is_not_set(s3_settings, settings, words):
+    """Nothing is set by looking; what is missing is named with what mends it, and then it is there."""
+    own = BackupSettings.model_validate(settings)
+    store = Store(s3_settings, lock=own.lock_days > 0)
+    await store.start()
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=words) as error:
+            await protection.verify(store, own)
+        assert len(str(error.value).splitlines()) == 1
+    await protection.protect(store, own)
+
+    (said,) = await protection.verify(store, own)
+    await store.stop()
+    assert said.endswith(" is set")
+
+
+async def test_a_check_names_all_that_is_wrong(open_store):
+    """One line a fault; another lock than asked for, and an expiry that nobody asked for any more, are faults."""
+    store = await open_store(lock_days=2, retention_days=9)
+
+    assert await protection.verify(store, BackupSettings(lock_days=2, retention_days=9)) != []
+    with pytest.raises(ConfigurationError) as error:
+        await protection.verify(store, BackupSettings(lock_days=3))
+    locked, expires = str(error.value).splitlines()
+    assert "locks objects for 2 Days (GOVERNANCE), not as STREAMGAUGE_BACKUP_LOCK_DAYS=3" in locked
+    assert "expires objects after 9 days, not as STREAMGAUGE_BACKUP_RETENTION_DAYS=0" in expires
+
+
+async def test_a_check_with_a_key_that_may_not_look(open_store, monkeypatch):
+    """The shipped key of the backup may not: that is said, and is no fault."""
+
+    def refuse(*_args, **_options):
+        raise S3Error(None, "AccessDenied", "not you", "/", "1", "1")
+
+    store = await open_store()
+    for name in ("get_bucket_versioning", "get_object_lock_config", "get_bucket_lifecycle"):
+        monkeypatch.setattr(f"minio.Minio.{name}", refuse)
+    said = await protection.verify(store, BackupSettings(versioning=True, lock_days=2))
+
+    assert [line.partition(" cannot be seen")[0] for line in said] == ["versioning", "object lock"]
+
+
+async def test_a_check_tries_encryption(open_store, s3_settings):
+    """As all objects are stored: a server that does not follow is found."""
+    if not MINIO:
+        store = await open_store(encryption="s3")
+        assert await protection.verify(store, BackupSettings(encryption="s3")) == ["it encrypts"]
+    plain = Store(s3_settings.model_copy(update={"bucket": f"{s3_settings.bucket}-plain"}))
+    await plain.start()
+    with pytest.raises(ConfigurationError, match=r"not encrypted.*STREAMGAUGE_BACKUP_ENCRYPTION=none"):
+        await protection.verify(plain, BackupSettings(encryption="s3"))
+    await plain.stop()
+
+
 def test_bootstrap_sets_the_lifecycle(nats_server, s3_settings, monkeypatch, capsys):
     """The bucket expires what is old and removes leftovers of uploads, whatever the backup's key may set."""
     values = {
