@@ -124,22 +124,28 @@ func decode(message *nats.Msg) ([]row, error) {
 	return rows, reader.Err()
 }
 
-// gaps remembers, by subject, the boot and number of the last batch; another boot is a restart and no gap.
+// gaps remembers, by subject, the boot and highest number so far; another boot is a restart and no gap.
 type gaps map[string]struct {
 	boot   string
 	number int
 }
 
+// see tells what is missing before a message. What was sent again may still come: after up to seven later ones of its
+// node.
 func (g gaps) see(message *nats.Msg) {
-	boot := message.Header.Get("Streamgauge-Boot")
+	node, boot := message.Header.Get("Streamgauge-Node"), message.Header.Get("Streamgauge-Boot")
 	number, _ := strconv.Atoi(message.Header.Get("Streamgauge-Class-Sequence"))
-	if last := g[message.Subject]; last.boot == boot && number > last.number+1 {
-		fmt.Fprintf(os.Stderr, "missed: %s: batches %d to %d\n", message.Header.Get("Streamgauge-Node"), last.number+1, number-1)
+	last, known := g[message.Subject]
+	if known && last.boot == boot {
+		if number > last.number+1 {
+			fmt.Fprintf(os.Stderr, "missed: %s: batches %d to %d\n", node, last.number+1, number-1)
+		} else if number <= last.number {
+			fmt.Fprintf(os.Stderr, "late, or a second time: %s: batch %d\n", node, number)
+			number = last.number
+		}
 	}
-	g[message.Subject] = struct {
-		boot   string
-		number int
-	}{boot, number}
+	last.boot, last.number = boot, number
+	g[message.Subject] = last
 }
 
 func text(value *string) string {

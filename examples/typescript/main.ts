@@ -32,18 +32,27 @@ function rows(message: Msg): Row[] {
   }));
 }
 
-/** Tells what is missing between two batches of a node and class; a restart of the collector (another boot) is no gap. */
+/**
+ * Tells what is missing between two batches of a node and class; a restart of the collector (another boot) is no gap.
+ * One that was sent again may still come: after up to seven later ones of its node.
+ */
 class Gaps {
   #last = new Map<string, { boot: string; number: number }>();
 
   see(message: Msg): void {
     const header = (name: string) => message.headers?.get(`Streamgauge-${name}`) ?? "";
-    const number = Number(header("Class-Sequence"));
+    const boot = header("Boot");
+    let number = Number(header("Class-Sequence"));
     const last = this.#last.get(message.subject);
-    if (last?.boot === header("Boot") && number > last.number + 1) {
-      console.error(`missed: ${header("Node")}: batches ${last.number + 1} to ${number - 1}`);
+    if (last?.boot === boot) {
+      if (number > last.number + 1) {
+        console.error(`missed: ${header("Node")}: batches ${last.number + 1} to ${number - 1}`);
+      } else if (number <= last.number) {
+        console.error(`late, or a second time: ${header("Node")}: batch ${number}`);
+        number = last.number;
+      }
     }
-    this.#last.set(message.subject, { boot: header("Boot"), number });
+    this.#last.set(message.subject, { boot, number });
   }
 }
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import nats
 
+from streamgauge import codec, subjects
+from streamgauge.schema import TrafficClass
 from streamgauge.subjects import ARROW, NDJSON
-from streamgauge.testing import Publisher
+from streamgauge.testing import Publisher, batch_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +28,7 @@ ROWS: list[dict[str, Any]] = [
     {"src_ip": "10.0.0.53", "dns_name": "gone.example", "dns_response": True, "dns_rcode": 3},
     {"src_ip": "2001:db8::1", "dns_name": "six.example", "dns_response": False},
 ]
+DNS = subjects.traffic("worker-1", TrafficClass.DNS)
 #: The name in the last batch.
 LAST = "last.example"
 #: What every example prints for them: two in one batch, one in a later one.
@@ -41,7 +44,7 @@ async def publish_and_read(
 ) -> tuple[list[str], str]:
     """Run a program that reads DNS while batches are published; return its distinct lines and what it said.
 
-    The first batch comes again and again until the program reads; then one is lost, and others follow.
+    The first batch comes again and again until the program reads; then one is lost, one comes twice, and others follow.
     """
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -59,7 +62,11 @@ async def publish_and_read(
         async with asyncio.timeout(60):
             lines = [await _first_line(process.stdout, node)]
             await node.publish("dns", ROWS[:1], stored=False, lose=True)
+            sent = await node.publish("dns", ROWS[1:2], stored=False)
             await node.publish("dns", ROWS[1:2], stored=False)
+            # A collector that got no answer sends a batch again; that is no gap.
+            again = codec.encode(batch_of(ROWS[1:2], node="worker-1"), sent.content_type)
+            await connection.publish(DNS, again, headers=sent.headers())
             # A gap is certain once a node has gone on far enough.
             for _ in range(8):
                 await node.publish("tcp", [{"src_ip": "10.9.9.9"}], stored=False)
