@@ -64,6 +64,24 @@ test-spark: kernels ## the named queries in Spark give the answers of DuckDB (Ja
 		$$($(SPARK)/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth
 	@$(SPARK)/bin/python -m pytest examples/spark -W default --timeout 1200 $(ARGS)
 
+# Trino beside DuckDB: a server out of Maven's artefacts, 370 MB of them; its client in an environment of its own.
+TRINO := $(STAMP)/trino
+
+$(TRINO)/classpath: examples/trino/server/pom.xml
+	@mkdir -p $(@D)
+	@command -v mvn >/dev/null || { echo "Trino comes through Maven: install it (apt-get install maven)" >&2; exit 2; }
+	@echo "downloading Trino (370 MB)"
+	@mvn --quiet --batch-mode --file $< dependency:build-classpath -Dmdep.outputFile=$(abspath $@)
+
+.PHONY: test-trino
+test-trino: kernels $(TRINO)/classpath ## the named queries in Trino give the answers of DuckDB (Java 25, Maven; 370 MB the first time)
+	@test -x $(TRINO)/bin/python || $(PYTHON) -m venv $(TRINO)
+	@$(TRINO)/bin/pip install --quiet --disable-pip-version-check trino==0.340.0
+	@ls -d $(abspath .venv)/lib/python*/site-packages > \
+		$$($(TRINO)/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth
+	@TRINO_CLASSPATH=$(abspath $(TRINO)/classpath) PATH="$(abspath $(BIN)):$$PATH" $(TRINO)/bin/python -m pytest \
+		examples/trino -W default --timeout 1200 $(ARGS)
+
 KERNEL_TESTS := tests/unit/decode tests/unit/flows tests/unit/test_encode.py tests/unit/collector/test_ring_kernels.py \
 	tests/unit/collector/test_coarsener.py tests/property
 

@@ -6,16 +6,15 @@ In an environment of its own, because pyspark is large: `make test` does not col
 from __future__ import annotations
 
 import ipaddress
-import math
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from streamgauge.query import named
-from tests.support.query import HOUR, START, ask_named, write_objects
+from tests.support.query import HOUR, START, alike, ask_named, write_objects
 
 sys.path.insert(0, str(Path(__file__).parent))
 import named_queries as example
@@ -44,18 +43,6 @@ def _spark(folder: Path) -> Iterator[SparkSession]:
     example.define(spark, str(folder))
     yield spark
     spark.stop()
-
-
-def alike(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows with times as microseconds, which is all that Spark has, and numbers rounded."""
-    return [{name: _alike(value) for name, value in row.items()} for row in rows]
-
-
-def _alike(value: Any) -> Any:
-    if isinstance(value, datetime):
-        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-        return round(aware.timestamp() * 1_000_000)
-    return float(f"{value:.9g}") if isinstance(value, float) and math.isfinite(value) else value
 
 
 @pytest.mark.parametrize("name", list(named.all_named()))

@@ -5,6 +5,8 @@ The web pod's address belongs to another pod in the second hour.
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from streamgauge.demo.packets import pcap
@@ -69,3 +71,15 @@ def ask_named(folder: Path, name: str, since: int = 0, until: int = LATEST, **gi
     """Return the rows of a named query's answer; parameters as on the command line."""
     question = named.all_named()[name]
     return ask(folder, question.sql, since, until, **question.bind(given, lambda text, _option: int(text)))
+
+
+def alike(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows with times as microseconds, which is all that some engines have, and numbers rounded."""
+    return [{name: _alike(value) for name, value in row.items()} for row in rows]
+
+
+def _alike(value: Any) -> Any:
+    if isinstance(value, datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return round(aware.timestamp() * 1_000_000)
+    return float(f"{value:.9g}") if isinstance(value, float) and math.isfinite(value) else value
