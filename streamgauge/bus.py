@@ -12,7 +12,6 @@ import os
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
-import nats
 from nats.errors import Error as NatsError
 from nats.errors import NoServersError
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo, SubjectTransform
@@ -21,9 +20,9 @@ from nats.js.errors import APIError, NotFoundError
 from streamgauge import subjects
 from streamgauge.errors import BusError, ConfigurationError
 from streamgauge.logs import Sampled, get
+from streamgauge.nats_client import Client
 
 if TYPE_CHECKING:
-    from nats.aio.client import Client
     from nats.js import JetStreamContext
 
     from streamgauge.settings import NatsSettings
@@ -69,18 +68,19 @@ class Bus:
 
         """
         settings = self._settings
+        client = Client()
         try:
-            self._client = await asyncio.wait_for(
-                nats.connect(
+            await asyncio.wait_for(
+                client.connect(
                     servers=[url.strip() for url in settings.url.split(",")],
                     name=self._name,
                     user=settings.user,
                     password=settings.password.get_secret_value() if settings.password else None,
                     tls=self._tls(),
-                    connect_timeout=settings.connect_timeout,
+                    connect_timeout=settings.connect_timeout,  # type: ignore[arg-type] # it takes parts of a second
                     allow_reconnect=True,
                     max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.5,
+                    reconnect_time_wait=0.5,  # type: ignore[arg-type]
                     ping_interval=_PING_INTERVAL,
                     max_outstanding_pings=_PINGS_UNANSWERED,
                     pending_size=_PENDING_BYTES,
@@ -99,6 +99,7 @@ class Bus:
                 f"cannot reach NATS at {settings.url}: {reason}; "
                 "start the server or correct STREAMGAUGE_NATS_URL, _USER, _PASSWORD"
             ) from error
+        self._client = client
         self.up.set()
 
     async def stop(self) -> None:
@@ -249,6 +250,11 @@ def _refused(said: str) -> bool:
 def _reason(error: BaseException) -> str:
     if isinstance(error, APIError):
         return str(error.description)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        # An OSError, whose number is not the system's: its words would be "Operation not permitted".
+        return f"TLS: {error.reason or error}"
     if isinstance(error, OSError) and error.strerror:
         # asyncio puts the address in front of the system's words, uvloop does not; resolvers count from -1 down.
         return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror

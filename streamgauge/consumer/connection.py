@@ -112,8 +112,9 @@ async def connect(
         ConfigurationError: an option is wrong.
 
     """
-    from nats.aio.client import Client
     from nats.errors import Error as NatsError
+
+    from streamgauge.nats_client import Client
 
     said = ""
 

@@ -51,6 +51,8 @@ def _away(view: NatsView, refusal: str) -> Finding:
         )
     if "certificate" in refusal.lower():
         return broken(NATS, reason, "set STREAMGAUGE_NATS_TLS_CA to the authority: secrets/authority/ca.crt")
+    if "no TLS" in refusal:
+        return broken(NATS, reason, "give the server its certificates (`make secrets`), or write nats:// without a CA")
     return broken(NATS, reason, "start the server (`docker compose up -d nats`) or correct STREAMGAUGE_NATS_URL")
 
 

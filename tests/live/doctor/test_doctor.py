@@ -14,6 +14,7 @@ import pytest
 
 from streamgauge.doctor import HOPS, words
 from streamgauge.embedded import NatsServer, free_ports
+from streamgauge.secrets import authority
 from tests.live.doctor.conftest import finding, hung, look
 from tests.support import require
 from tests.support.system import run
@@ -196,6 +197,28 @@ async def test_nats_refuses_the_credentials(scratch: Path) -> None:
     assert broken.hop == "NATS"
     assert broken.evidence.startswith("credentials refused for user operator: cannot reach NATS at ")
     assert "STREAMGAUGE_NATS_USER" in broken.remedy
+
+
+async def test_nats_and_tls_do_not_fit(nats_server: NatsServer, scratch: Path) -> None:
+    """A certificate of an authority that nobody told us about; and a server that has none at all."""
+    signer = authority.make_authority()
+    pair = authority.make_certificate(signer, ["127.0.0.1"])
+    for name, content in (("ca.crt", signer.certificate), ("tls.crt", pair.certificate), ("tls.key", pair.key)):
+        (scratch / name).write_bytes(content)
+    config = f'tls {{ cert_file: "{scratch}/tls.crt", key_file: "{scratch}/tls.key" }}'
+    timeout = {"STREAMGAUGE_NATS_CONNECT_TIMEOUT": "2"}
+    with NatsServer(scratch, config=config) as server:
+        url = server.url.replace("nats:", "tls:")
+        stranger = first(await look({"STREAMGAUGE_NATS_URL": url, **timeout}))
+        known = await look({"STREAMGAUGE_NATS_URL": url, "STREAMGAUGE_NATS_TLS_CA": f"{scratch}/ca.crt", **timeout})
+    plain = first(await look({"STREAMGAUGE_NATS_URL": nats_server.url.replace("nats:", "tls:"), **timeout}))
+
+    assert stranger.hop == plain.hop == "NATS"
+    assert stranger.evidence.startswith(f"cannot reach NATS at {url}: certificate not trusted: ")
+    assert stranger.remedy == "set STREAMGAUGE_NATS_TLS_CA to the authority: secrets/authority/ca.crt"
+    assert finding(known, "NATS").state == "ok"
+    assert plain.evidence.endswith("the server, or somebody in its place, offers no TLS")
+    assert "`make secrets`" in plain.remedy
 
 
 async def test_jetstream_is_off(scratch: Path) -> None:

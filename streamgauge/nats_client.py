@@ -1,0 +1,35 @@
+"""nats-py's client, kept to TLS where TLS was asked for.
+
+nats-py encrypts only if the server's greeting says that it has to: whoever sits between and takes that word out is
+given the password, and all that follows, in the clear. So is whoever answers for a server whose TLS was forgotten.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nats.aio.client import Client as NatsClient
+from nats.errors import Error as NatsError
+
+
+class NotEncryptedError(NatsError):
+    """TLS was asked for and the server does not insist on it."""
+
+    def __str__(self) -> str:
+        """Return it as words."""
+        return "the server, or somebody in its place, offers no TLS"
+
+
+class Client(NatsClient):
+    """A client that says nothing to a server without TLS if the URL is ``tls://`` or it was given certificates."""
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if initial_connection and self._is_to_encrypt() and not info.get("tls_required"):
+            raise NotEncryptedError
+        await super()._process_info(info, initial_connection)
+
+    def _is_to_encrypt(self) -> bool:
+        server = self._current_server
+        scheme = server.uri.scheme if server is not None else ""
+        # With wss the transport below has done it.
+        return scheme not in ("ws", "wss") and (scheme == "tls" or self.options.get("tls") is not None)
