@@ -26,7 +26,10 @@ def restore(
     rate: Annotated[str, typer.Option(help="Of a replay: max, or times the captured pace (1x, 10x).")] = "max",
     resume: Annotated[Path | None, typer.Option(help="File that lets a replay go on where it stopped.")] = None,
     link_type: Annotated[
-        str | None, typer.Option(help="Of a pcap: ethernet, raw, linux-cooked, loopback; by the rows by default.")
+        str | None,
+        typer.Option(
+            help="Of a pcap: ethernet, raw, linux-cooked, linux-cooked-v2, loopback; by the frames by default."
+        ),
     ] = None,
     names: Annotated[
         bool, typer.Option("--names", help="Add who had the addresses when the packets were seen, as columns.")

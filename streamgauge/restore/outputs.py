@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FORMATS: Final = ("parquet", "ndjson", "csv", "pcap")
 #: Link types a capture file can be written with, by name.
-LINK_TYPES: Final = {"ethernet": 1, "raw": 101, "linux-cooked": 113, "loopback": 0}
+LINK_TYPES: Final = {"ethernet": 1, "raw": 101, "linux-cooked": 113, "linux-cooked-v2": 276, "loopback": 0}
 
 _PCAP_NANOSECONDS: Final = 0xA1B23C4D
 _SNAPLEN: Final = 262_144
@@ -119,6 +119,8 @@ class Pcap:
     def __init__(self, stream: BinaryIO, link_type: str | None = None) -> None:
         self._stream = stream
         self._link_type = link_type
+        #: What the frames of a node and interface begin with; not looked at when the caller knows.
+        self._found: dict[str, tuple[str, str]] | None = {} if link_type is None else None
         self._begun = False
         #: Rows that have no frame: merged under overload, or captured without keeping it.
         self.without_frame = 0
@@ -135,13 +137,26 @@ class Pcap:
         self.without_frame += len(rows) - len(with_frame)
         if not len(with_frame):
             return
-        link_type = self._link_type or _link_type(with_frame)
+        if self._found is not None:
+            self._found |= {kind: who for who, kind in _link_types(with_frame)}
+            self._check(self._found)
         if not self._begun:
-            self._link_type, self._begun = link_type, True
+            # Frames of which none could be read so far are taken for what most are.
+            link_type = self._link_type = self._link_type or next(iter(self._found or ()), "ethernet")
+            self._begun = True
             header = struct.pack("<IHHiIII", _PCAP_NANOSECONDS, 2, 4, 0, 0, _SNAPLEN, LINK_TYPES[link_type])
             self._stream.write(header)
         self.packets += len(with_frame)
-        self._stream.write(b"".join(_records(with_frame, ethernet=link_type == "ethernet")))
+        self._stream.write(b"".join(_records(with_frame, ethernet=self._link_type == "ethernet")))
+
+    def _check(self, found: dict[str, tuple[str, str]]) -> None:
+        kinds = {*found, *([self._link_type] if self._begun else [])}
+        if len(kinds) > 1:
+            said = " and ".join(f"{kind} of {node}/{interface}" for kind, (node, interface) in found.items())
+            raise StoreError(
+                f"the window has frames of several link types, {said}, and a pcap has one: choose a --node, "
+                "or --format parquet, which keeps the column frame"
+            )
 
     def close(self) -> None:
         """Check that there was something to write.
@@ -167,11 +182,32 @@ def open_output(form: str, stream: BinaryIO, link_type: str | None = None) -> Ou
     return kinds[form](stream)
 
 
-def _link_type(rows: pa.Table) -> str:
-    """Return what the frames begin with. The record does not say; what the decoder found in them does."""
-    if rows["src_mac"].null_count < len(rows):
-        return "ethernet"
-    return "linux-cooked" if rows["eth_type"].null_count < len(rows) else "raw"
+def _link_types(rows: pa.Table) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield node and interface, and what the frames of it begin with; nothing where no frame could be read.
+
+    The record does not say; what the decoder found in the frames does.
+    """
+    seen: set[tuple[str, str]] = set()
+    with_mac = rows["src_mac"].is_valid()
+    for chosen in (with_mac, pc.and_not(rows["ip_version"].is_valid(), with_mac), rows["eth_type"].is_valid()):
+        table = rows.filter(chosen)
+        table = table.append_column("at", pa.array(range(len(table)), pa.int64()))
+        for origin in table.group_by(["node", "interface"]).aggregate([("at", "min")]).to_pylist():
+            who = origin["node"], origin["interface"]
+            if who not in seen:
+                seen.add(who)
+                frame = table["frame"][origin["at_min"]].as_py()
+                yield who, "ethernet" if chosen is with_mac else _link_type(frame)
+
+
+def _link_type(frame: bytes) -> str:
+    """Return what a frame without hardware addresses, in which an IP packet was found, begins with."""
+    for at, kind in ((0, "raw"), (4, "loopback")):
+        # The version of IP: cooked headers have their type, and the length of an address or an interface's index there.
+        if len(frame) > at and frame[at] >> 4 in (4, 6):
+            return kind
+    # Version 1 begins with the kind of packet, 0 to 4; version 2 with the protocol.
+    return "linux-cooked" if frame[:1] == b"\0" else "linux-cooked-v2"
 
 
 def _records(rows: pa.Table, *, ethernet: bool) -> Iterator[bytes]:
