@@ -37,6 +37,9 @@ class NatsSettings(Section):
     @classmethod
     def _is_url(cls, value: str) -> str:
         for url in value.split(","):
+            if "@" in url:
+                # URLs are shown: in logs, by `config`, by the doctor.
+                raise ValueError("holds a login; set STREAMGAUGE_NATS_USER and _PASSWORD(_FILE) instead")
             if not url.strip().startswith(("nats://", "tls://", "ws://", "wss://")):
                 raise ValueError(f"{url!r} is no NATS URL such as nats://host:4222")
         return value

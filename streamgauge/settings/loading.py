@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX: Final = "STREAMGAUGE_"
+#: User and password in front of a host.
+_LOGIN: Final = re.compile(r"[^/=,\s]*@")
 CONFIG_FILE: Final = f"{PREFIX}CONFIG"
 
 SECTIONS: Final[dict[str, type[Section]]] = {
@@ -110,7 +113,7 @@ def _sentence(section: str, fault: Any) -> str:
     field = SECTIONS[section].model_fields.get(str(fault["loc"][0])) if fault["loc"] else None
     # A key that is wrong by one digit is still a key: a fault goes to the log, so it says no secret.
     shown = not isinstance(fault["input"], (dict, type(None))) and (field is None or not _is_secret(field.annotation))
-    given = f"={fault['input']}" if shown else ""
+    given = _LOGIN.sub("…@", f"={fault['input']}") if shown else ""
     return f"{name}{given}: {fault['msg'].removeprefix('Value error, ')}"
 
 

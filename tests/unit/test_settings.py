@@ -134,6 +134,15 @@ def test_a_fault_says_no_secret(tmp_path: Path) -> None:
         assert told == "STREAMGAUGE_PRIVACY_KEY: is not 64 hexadecimal digits; make one: openssl rand -hex 32"
 
 
+@pytest.mark.parametrize("url", ["nats://me:hunter2@one:4222", "tls://one,nats://me:hunter2@two", "me:hunter2@one"])
+def test_a_login_in_a_url_is_refused_and_not_shown(url: str) -> None:
+    """URLs are shown wherever something is wrong with them."""
+    (told,) = faults(("nats",), {"STREAMGAUGE_NATS_URL": url})
+
+    assert told.endswith("holds a login; set STREAMGAUGE_NATS_USER and _PASSWORD(_FILE) instead")
+    assert "hunter2" not in told
+
+
 def test_a_field_that_ends_in_file_is_no_file_of_a_field() -> None:
     """STREAMGAUGE_COLLECTOR_FILE is a setting of its own."""
     loaded = load(
