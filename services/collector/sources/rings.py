@@ -24,7 +24,7 @@ from services.collector.sources.packet_socket import ANY, PacketSocket, interfac
 from services.collector.sources.ring import RingSource
 from streamgauge.decode import new_index
 from streamgauge.errors import StreamgaugeError
-from streamgauge.logs import get
+from streamgauge.logs import Sampled, get
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from streamgauge.settings import CollectorSettings
 
 _log = get("rings")
+_sampled = Sampled(_log)
 
 #: Seconds between two looks at which interfaces there are, if the kernel does not say that one changed.
 _SCAN_INTERVAL: Final = 1.0
@@ -173,7 +174,10 @@ class RingsSource:
         try:
             while not self._ending:
                 links.wait(_SCAN_INTERVAL)
-                self._scan()
+                try:
+                    self._scan()
+                except OSError as error:  # no file descriptor is left, say: the next look tries again
+                    _sampled.warning("interfaces cannot be listed", error=str(error))
         except Exception as error:  # noqa: BLE001 a worker raises it
             self._fault = error
 
