@@ -5,19 +5,26 @@ Not part of `make test`: npm and Go download what the examples need.
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.examples.running import EXAMPLES, WANTED, publish_and_read
+from streamgauge.bus import Bus
+from streamgauge.testing import Publisher
+from tests.deploy.nats.detector import detector_stand
+from tests.examples.running import EXAMPLES, ROWS, WANTED, publish_and_read
 from tests.support import require
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from streamgauge.embedded import NatsServer
+    from tests.deploy.nats.conftest import Stand
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
@@ -29,8 +36,6 @@ PLUGINS = "custom,inputs.nats_consumer,parsers.grok,processors.parser,parsers.js
 
 
 def build(command: Sequence[str], folder: Path, **environment: str) -> None:
-    import os
-
     subprocess.run(command, cwd=folder, check=True, env={**os.environ, **environment}, stdin=subprocess.DEVNULL)
 
 
@@ -57,6 +62,39 @@ async def test_go(nats_server: NatsServer, tmp_path: Path, encoding: str) -> Non
     assert out == WANTED
     assert err.count("missed: worker-1: batches ") == 1
     assert err.count("late, or a second time: worker-1: batch ") == 1
+
+
+@pytest.fixture(name="detector")
+def _detector() -> Iterator[Stand]:
+    """Return the shipped server with the user that docs/22-subscribe.md adds."""
+    with detector_stand() as stand:
+        yield stand
+
+
+async def test_durable_go(detector: Stand, tmp_path: Path) -> None:
+    """With no other rights than the page gives: what came while it was away, and nothing twice."""
+    program = tmp_path / "durable"
+    build([require.program("go"), "build", "-o", str(program), "./durable"], EXAMPLES / "go")
+    keys = detector.keys / "detector"
+    environment = {**os.environ, "NATS_PASSWORD": (keys / "nats-password").read_text()}
+    command = [str(program), detector.server.url, "detector", str(keys / "ca.crt")]
+    bus = Bus(detector.settings("collector"), "collector")
+    await bus.start()
+    node = Publisher(bus.client, "worker-1")
+    found = []
+    for _ in range(2):
+        for _ in range(3):
+            await node.publish("dns", ROWS[:2])
+            await node.publish("tcp", [{"src_ip": "10.9.9.9"}])
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=environment)
+        assert process.stdout is not None
+        async with asyncio.timeout(60):
+            found += [(await process.stdout.readline()).decode().split() for _ in range(3)]
+            process.send_signal(signal.SIGINT)
+            assert await process.wait() == 0
+    await bus.stop()
+
+    assert found == [[f"worker-1/{node.boot}/{number}", "2"] for number in (1, 3, 5, 7, 9, 11)]
 
 
 async def test_nats_command(nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support import rendering
 from tests.support.reachability import Endpoint, Policies, selector_matches
@@ -90,6 +93,27 @@ def test_each_service_is_reachable_by_exactly_those_who_need_it(variant: str) ->
     }
 
     assert {key: EXPECTED[key] - ({key[0]} if key == ("collector", 9101) else set()) for key in services} == reached
+
+
+@pytest.mark.parametrize("variant", rendering.OVERLAYS)
+def test_the_policy_of_the_page_lets_one_subscriber_in(variant: str) -> None:
+    """docs/22-subscribe.md: a program in a namespace of its own reaches NATS, and nothing else."""
+    page = (Path(__file__).parents[3] / "docs" / "22-subscribe.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    policy, endpoints = yaml.safe_load(block), _endpoints(variant)
+    (peer,) = policy["spec"]["ingress"][0]["from"]
+    namespace = {"kind": "Namespace", "metadata": {"name": "detectors"}}
+    labels = peer["podSelector"]["matchLabels"]
+    before = Policies([*rendering.objects(variant), namespace])
+    policies = Policies([*rendering.objects(variant), namespace, policy])
+    detector = Endpoint("detector", "10.244.9.11", "detectors", labels)
+    others = [Endpoint("other", "10.244.9.12", "default", labels), Endpoint("bystander", "10.244.9.13", "detectors")]
+
+    assert not before.allow(detector, endpoints["nats"], 4222)
+    assert policies.allow(detector, endpoints["nats"], 4222)
+    assert not policies.allow(detector, endpoints["nats"], 8222)
+    assert not policies.allow(detector, endpoints["minio"], 9000)
+    assert not any(policies.allow(other, endpoints["nats"], 4222) for other in others)
 
 
 @pytest.mark.parametrize("variant", rendering.OVERLAYS)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 
 from streamgauge import codec, json_schema, schema, subjects
+from streamgauge.identity.events import Event
 from streamgauge.ledger import LedgerRecord
 from streamgauge.schema import TrafficClass
 from streamgauge.subjects import Envelope
@@ -75,9 +76,16 @@ def test_the_schema_is_one() -> None:
 
 def test_the_example_of_the_page_fits_the_schema() -> None:
     """Word for word."""
-    (example,) = re.findall(r"```json\n(.*?)\n```", PAGE, re.DOTALL)
+    (example,) = re.findall(r"```json\n(.*?)\n```", section("Payload: NDJSON"), re.DOTALL)
 
     VALIDATOR.validate(json.loads(example))
+
+
+def test_the_identity_event_of_the_page_is_one() -> None:
+    """Word for word what the exporter would publish."""
+    (example,) = re.findall(r"```json\n(.*?)\n```", section("Identity"), re.DOTALL)
+
+    assert Event.decode(example.encode()).encode().decode() == example
 
 
 def test_real_lines_fit_the_schema() -> None:
