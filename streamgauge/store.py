@@ -316,4 +316,6 @@ def _words(error: BaseException) -> str:
     # urllib3 puts the object's address in front: "<urllib3.connection.HTTPConnection object at 0x…>: Failed to …".
     with contextlib.suppress(IndexError):
         text = re.split(r"object at 0x[0-9a-f]+>: ", text)[1]
+    # Or the pool's, which says the host once more: "HTTPConnectionPool(host='…', port=…): Read timed out.".
+    text = re.sub(r"^HTTPS?ConnectionPool\(.*?\): ", "", text)
     return f"{type(error).__name__}: {text}"

@@ -334,6 +334,29 @@ async def test_storage_refuses(stand: Stand, changes: dict[str, str], evidence: 
     assert remedy in broken.remedy
 
 
+async def test_storage_hangs(stand: Stand) -> None:
+    """It takes the connection and never answers: away, within seconds, in words of a person."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    began = time.monotonic()
+    try:
+        broken = first(await stand.look(s3_endpoint=f"127.0.0.1:{port}", s3_timeout="1"))
+    finally:
+        server.close()
+        await server.wait_closed()
+
+    assert broken.hop == "S3"
+    assert broken.evidence.startswith("away: cannot list summaries/v1/ in bucket ")
+    assert "ReadTimeoutError: Read timed out" in broken.evidence
+    assert "docker compose up -d minio" in broken.remedy
+    assert time.monotonic() - began < 30
+
+
 # --- exporter and Prometheus ----------------------------------------------------------------------------------------
 
 
