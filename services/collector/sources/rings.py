@@ -23,7 +23,7 @@ from services.collector.sources.links import LinkWatch
 from services.collector.sources.packet_socket import ANY, PacketSocket, interface_link
 from services.collector.sources.ring import RingSource
 from streamgauge.decode import new_index
-from streamgauge.errors import StreamgaugeError
+from streamgauge.errors import ConfigurationError, StreamgaugeError
 from streamgauge.logs import Sampled, get
 
 if TYPE_CHECKING:
@@ -87,6 +87,10 @@ class RingsSource:
 
     def check(self) -> None:
         """See ``Source.check``."""
+        if not self._patterns:
+            raise ConfigurationError(
+                f"STREAMGAUGE_COLLECTOR_INTERFACE={self.interface}: names no interface; give one, a pattern, or any"
+            )
         for name in self._patterns:
             if _WILD.isdisjoint(name):
                 socket_program(self._settings.filter, self._settings.snaplen, interface_link(name))
@@ -101,6 +105,8 @@ class RingsSource:
                 self._plug(name, number)
             else:
                 self._try_to_plug(name, number)
+        if not self._numbers:
+            _log.warning("no interface matches yet", wanted=self.interface)
         _log.info("capturing", interfaces=",".join(sorted(self._numbers)), workers=self.workers)
         self._links = LinkWatch()
         self._follower = threading.Thread(target=self._follow, args=(self._links,), name="interfaces", daemon=True)

@@ -104,6 +104,13 @@ def test_no_such_interface_lists_those_there_are():
         sources.make(CollectorSettings(interface="nosuch0")).check()
 
 
+@pytest.mark.parametrize("interface", [",", " , "])
+def test_a_list_without_a_name(interface):
+    """It would capture nothing for ever, so it is refused."""
+    with pytest.raises(ConfigurationError, match=r"COLLECTOR_INTERFACE=.*names no interface"):
+        sources.make(CollectorSettings(interface=interface)).check()
+
+
 def test_no_permission_says_which_and_how(monkeypatch):
     """Without NET_RAW the error names the capability and three ways to get it."""
 
