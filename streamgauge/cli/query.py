@@ -1,7 +1,9 @@
 """``streamgauge query``: SQL over what was stored, or one of the questions people ask."""
 
 import os
+import shutil
 import sys
+import textwrap
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamgauge.errors import ConfigurationError
+from streamgauge.spelling import closest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +67,9 @@ def query(
         ) from error
 
     if form not in results.FORMATS:
-        raise ConfigurationError(f"--format {form!r} is none of {', '.join(results.FORMATS)}")
+        close = closest(form, results.FORMATS)
+        hint = f"; did you mean {close}?" if close else ""
+        raise ConfigurationError(f"--format {form!r} is none of {', '.join(results.FORMATS)}{hint}")
     if listed:
         _list()
         return 0
@@ -105,7 +110,7 @@ def query(
             if zeek_conn:
                 zeek.write(answer, stream, community_id=community_id)
             else:
-                results.write(form, answer, stream)
+                results.write(form, answer, stream, _width() if output is None else None)
             stream.flush()
     for warning in one.warnings:
         print(f"streamgauge: {warning}", file=sys.stderr)
@@ -121,7 +126,8 @@ def _statement(question: str | None, *, zeek_conn: bool) -> "tuple[Named | None,
         if question is not None:
             raise ConfigurationError("--zeek-conn writes all conversations of the window and takes no SQL")
         return None, zeek.SQL
-    if question is None or not question.strip():
+    question = (question or "").strip()
+    if not question:
         raise ConfigurationError("what is the question? SQL, or a name that `streamgauge query --list` shows")
     if question == "-":
         return None, sys.stdin.read()
@@ -156,19 +162,32 @@ def _place(path: Path | None) -> "Iterator[Place]":
         asyncio.run(store.stop())
 
 
+def _width() -> int | None:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def _list() -> None:
     from streamgauge.query import named, portable
 
     print("VIEWS")
     for name, meaning in portable.DESCRIPTIONS.items():
-        print(f"  {name:18}{meaning}")
+        _entry(name, meaning)
     print("\nQUERIES")
     for each in named.all_named().values():
         window = f" Looks back {each.window} by default." if each.window else ""
-        print(f"  {each.name:18}{each.question}{window}")
+        _entry(each.name, each.question + window)
         for parameter in each.parameters:
-            default = "required" if parameter.default is None else parameter.default
-            print(f"  {'':20}-p {parameter.name}={default}: {parameter.meaning}")
+            given = "…" if parameter.default is None else parameter.default
+            must = " (must be given)" if parameter.default is None else ""
+            _entry("", f"  -p {parameter.name}={given}: {parameter.meaning}{must}")
+    print("\nstreamgauge query NAME -p limit=5 --since 1h   asks one; --show NAME prints its SQL")
+
+
+def _entry(name: str, words: str) -> None:
+    inner = " " * (len(words) - len(words.lstrip()))
+    width = max(_width() or 120, 60)
+    first, rest = f"  {name:18}{inner}", f"{'':20}{inner}"
+    print(textwrap.fill(words.lstrip(), width, initial_indent=first, subsequent_indent=rest))
 
 
 def _show(name: str | None, engine: str | None) -> None:
@@ -188,14 +207,9 @@ def _show(name: str | None, engine: str | None) -> None:
 
 
 def _told(statistics: "Statistics") -> str:
+    from streamgauge.query.terminal import size
+
     return (
-        f"{statistics.objects:,} of {statistics.listed:,} objects, {_bytes(statistics.bytes)} read, "
+        f"{statistics.objects:,} of {statistics.listed:,} objects, {size(statistics.bytes)} read, "
         f"{statistics.stored_rows:,} rows stored, {statistics.rows:,} rows answered, {statistics.seconds:.2f} s"
     )
-
-
-def _bytes(count: int) -> str:
-    for size, unit in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} B"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import duckdb
 
+from streamgauge.errors import ConfigurationError
 from streamgauge.inside import INSIDE
 from streamgauge.query import addresses, catalogue, portable, problems, tables
 from streamgauge.query.catalogue import LATEST, Window
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 #: How long before the window identity is read: a snapshot of all bindings is stored every hour.
 _IDENTITY_BEFORE: Final = timedelta(days=1)
+_MEMORY: Final = re.compile(r"\d+(\.\d+)? ?[KMGT]i?B", re.IGNORECASE)
 #: Rows of a batch of an answer.
 _BATCH_ROWS: Final = 65_536
 #: All rows of the window, below ``summaries``, which may be narrowed.
@@ -80,9 +82,11 @@ class Query:
             told: is told how far a question is, 0 to 1, from another thread.
 
         Raises:
-            ConfigurationError: ``inside`` holds no networks.
+            ConfigurationError: ``inside`` holds no networks, or ``memory`` is no size.
 
         """
+        if memory is not None and not _MEMORY.fullmatch(memory):
+            raise ConfigurationError(f"--memory {memory!r} is no size such as 4GB or 500MiB")
         functions = portable.functions("duckdb", addresses.in_duckdb(inside))
         self._objects = Counted(place)
         self._window = window or Window()
@@ -151,6 +155,10 @@ class Query:
         return tables.reader(self._counted(first, reader, sql), reader.schema)
 
     def _answer(self, sql: str, values: dict[str, Any]) -> duckdb.DuckDBPyRelation:
+        count = len(self._database.extract_statements(sql))
+        if count != 1:
+            # DuckDB would run all and show the last.
+            raise ConfigurationError(f"{count} statements; ask one at a time")
         try:
             answer = self._database.sql(sql, params=values)
         except (duckdb.BinderException, duckdb.CatalogException):
@@ -202,6 +210,8 @@ class Query:
         self.statistics.listed += chosen.listed
         self.statistics.stored_rows += chosen.rows
         self.warnings += chosen.warnings
+        if not chosen.parts and kind == "summaries":
+            self.warnings.append("nothing is stored of that time; `streamgauge audit` tells what is")
         return self._select(kind, chosen)
 
     def _select(self, kind: ObjectKind, chosen: Chosen) -> str:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _PARAMETER: Final = re.compile(r"--   (\w+) \((number|text|time)\)(?: = (\S+))?: (.+)")
+#: Larger than all that is counted or measured here.
+_MOST: Final = 10**15
 _COLUMN: Final = re.compile(r"--   (\w+(?:, \w+)*): (.+)")
 
 
@@ -55,9 +57,12 @@ class Parameter:
         if self.kind == "text":
             return text
         try:
-            return float(text) if "." in text or "e" in text.lower() else int(text)
+            number = float(text) if "." in text or "e" in text.lower() else int(text)
         except ValueError as error:
             raise ConfigurationError(f"--param {self.name}={text} is no number") from error
+        if not 0 <= number < _MOST:
+            raise ConfigurationError(f"--param {self.name}={text} is not between 0 and {_MOST:,}")
+        return number
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import duckdb
 
-from streamgauge.errors import ConfigurationError, StreamgaugeError
+from streamgauge.errors import ConfigurationError, StoreError, StreamgaugeError
 from streamgauge.query import portable
+from streamgauge.query.files import PROTOCOL
 from streamgauge.spelling import closest
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ _KIND: Final = re.compile(r"^(?:[A-Z]\w+ )+Error: ")
 _LINE: Final = re.compile(r"^LINE (\d+): ", re.MULTILINE)
 _COLUMN: Final = re.compile(r'(?:Referenced column|Table "?\w+"? does not have a column named|Column) "(\w+)"')
 _TABLE: Final = re.compile(r"Table with name (\w+) does not exist")
+#: An object of ours in what it says.
+_OBJECT: Final = re.compile(rf'"{PROTOCOL}://([^"]+)"[:,]? ?')
 #: Its errors that are no fault of the statement.
 _OURS: Final = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InternalException)
 
@@ -33,6 +36,7 @@ def told(
 
     Raises:
         ConfigurationError: the statement is wrong.
+        StoreError: an object cannot be read.
         StreamgaugeError: it cannot be answered.
         KeyboardInterrupt: it was interrupted.
 
@@ -47,7 +51,15 @@ def told(
     except duckdb.Error as error:
         if objects is not None and isinstance(objects.error, StreamgaugeError):
             raise objects.error from error
+        damaged = _OBJECT.search(str(error))
+        if damaged is not None:
+            words = " ".join(_KIND.sub("", str(error)[damaged.end() :]).split())
+            raise StoreError(f"{damaged[1]} is damaged ({words}); `streamgauge audit` tells what it held") from error
         words = sentence(str(error), sql, _names(database))
+        if type(error) is duckdb.Error:
+            # Without a kind: from the reader of Parquet, which does not say in which object it was.
+            words = f"what is stored cannot be read ({words.rstrip(': ')}); `streamgauge audit` tells what is damaged"
+            raise StoreError(words) from error
         if isinstance(error, duckdb.OutOfMemoryException):
             raise StreamgaugeError(f"{words}; narrow the window (--since) or the columns") from error
         if isinstance(error, _OURS) and sql is None:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import orjson
 import pyarrow as pa
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+from streamgauge.query import terminal
 
 FORMATS: Final = ("table", "csv", "ndjson", "parquet")
 
-#: Widest column of a table; what is longer is cut.
-_WIDEST: Final = 60
 
-
-def write(form: str, answer: pa.RecordBatchReader, stream: BinaryIO) -> None:
-    """Write a whole answer in one of ``FORMATS``."""
-    {"table": _table, "csv": _csv, "ndjson": _ndjson, "parquet": _parquet}[form](answer, stream)
+def write(form: str, answer: pa.RecordBatchReader, stream: BinaryIO, width: int | None = None) -> None:
+    """Write a whole answer in one of ``FORMATS``; a table fits a terminal of ``width``, if one is given."""
+    if form == "table":
+        terminal.write(answer, stream, width)
+    else:
+        {"csv": _csv, "ndjson": _ndjson, "parquet": _parquet}[form](answer, stream)
 
 
 def _parquet(answer: pa.RecordBatchReader, stream: BinaryIO) -> None:
@@ -93,45 +92,3 @@ def _moment(time_ns: int | None) -> str | None:
     if rest == 0:
         return f"{whole}Z"
     return f"{whole}.{rest // 1000:06}Z" if rest % 1000 == 0 else f"{whole}.{rest:09}Z"
-
-
-def _table(answer: pa.RecordBatchReader, stream: BinaryIO) -> None:
-    """Columns side by side, numbers to the right; widths by the first rows, widened as later ones ask for it."""
-    names = answer.schema.names
-    right = [_is_number(each.type) for each in answer.schema]
-    widths = [len(name) for name in names]
-    begun = False
-    for batch in answer:
-        columns = [[_cell(value) for value in column.to_pylist()] for column in _texts(batch).columns]
-        widths = [max(width, *map(len, column), 0) for width, column in zip(widths, columns, strict=True)]
-        if not begun:
-            begun = True
-            stream.write(_line(names, widths, right))
-        stream.writelines(_line(cells, widths, right) for cells in zip(*columns, strict=True))
-    if not begun:
-        stream.write(_line(names, widths, right))
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
-
-
-def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> bytes:
-    padded: Iterator[str] = (
-        f"{cell:>{width}}" if to_right else f"{cell:{width}}"
-        for cell, width, to_right in zip(cells, widths, right, strict=True)
-    )
-    return ("  ".join(padded).rstrip() + "\n").encode()
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:,.4f}".rstrip("0").rstrip(".")
-    text = str(value)
-    text = text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
-    # Text from the traffic must not steer the terminal.
-    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -85,10 +85,17 @@ def test_formats(stored: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixtur
     assert answer.schema.field("time").type == pa.timestamp("ns", "UTC")
     assert answer["src_ip"].to_pylist() == ["10.0.0.66"] * 3
     assert csv[:2] == ['"time","src_ip","bytes"', '"2026-11-25T10:00:35Z","10.0.0.66",54']
-    assert [line.split() for line in table][:2] == [
-        ["time", "src_ip", "bytes"],
-        ["2026-11-25T10:00:35Z", "10.0.0.66", "54"],
+    assert [line.split(" │ ") for line in table if "─" not in line][:2] == [
+        ["time                    ", "src_ip   ", "bytes"],
+        ["2026-11-25 10:00:35.000Z", "10.0.0.66", " 54 B"],
     ]
+
+
+def test_nothing_of_that_time_is_told(stored: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """An empty table could as well mean that nothing happened."""
+    assert main(("query", "top-talkers", "--since", "2030-01-01")) == 0
+
+    assert "nothing is stored of that time" in capfd.readouterr().err
 
 
 def test_conn_log(stored: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -115,6 +122,10 @@ def test_conn_log(stored: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> No
         ((), "what is the question? SQL, or a name that `streamgauge query --list` shows"),
         (("top-talkers", "-p", "limit"), "--param 'limit' is not name=value"),
         (("top-talkers", "--format", "xml"), "--format 'xml' is none of table, csv, ndjson, parquet"),
+        (("top-talkers", "--format", "tabel"), "; did you mean table?"),
+        (("top-talkers", "--memory", "lots"), "--memory 'lots' is no size such as 4GB or 500MiB"),
+        (("top-talkers", "-p", "limit=-1"), "--param limit=-1 is not between 0 and "),
+        (("SELECT 1; SELECT 2",), "2 statements; ask one at a time"),
         (("top-talkers", "--inside", "10/8"), "'10/8' is no network such as 10.0.0.0/8"),
         (("top-talkers", "--path", "/gone"), "--path /gone: no such folder"),
     ],
@@ -148,7 +159,7 @@ def test_lists_and_definitions_need_no_bucket(capfd: pytest.CaptureFixture[str])
     defined = capfd.readouterr().out
 
     assert "conversations" in listed
-    assert "-p pod=required" in listed
+    assert "-p pod=…: namespace/name, the name alone, or an address (must be given)" in listed
     assert shown.startswith("-- Who sends most to whom?")
     assert "external_location = 's3://streamgauge/summaries/v1'" in defined
 
@@ -160,4 +171,4 @@ def test_sql_from_standard_input(
     monkeypatch.setattr("sys.stdin", io.StringIO("SELECT count(*) AS rows FROM ledger"))
 
     assert main(("query", "-")) == 0
-    assert capfd.readouterr().out.split() == ["rows", "1"]
+    assert capfd.readouterr().out.split() == ["rows", "────", "1"]

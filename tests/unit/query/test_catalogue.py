@@ -45,6 +45,24 @@ def test_only_the_window_is_read(folder: Path) -> None:
     assert statistics.bytes == sizes
 
 
+def test_of_many_hours_the_bytes_of_one_are_read(own: Path) -> None:
+    """One hour costs the same, whether the bucket holds two or twelve."""
+    copied = 10
+    for path in summaries(own)[2:]:
+        key = path.relative_to(own).as_posix()
+        for hour in range(12, 12 + copied):
+            other = own / key.replace("hour=11", f"hour={hour}")
+            other.parent.mkdir(parents=True, exist_ok=True)
+            # As if stored then: the footer of the copy tells of another hour, the partition rules it out before.
+            shutil.copy(path, other)
+    with Query(Folder(own), Window(START, START + HOUR)) as query:
+        query.run("SELECT src_ip, sum(bytes) AS bytes FROM summaries GROUP BY src_ip").read_all()
+        statistics = query.statistics
+
+    assert (statistics.objects, statistics.listed) == (2, 4 + 2 * copied)
+    assert statistics.bytes == sum(path.stat().st_size for path in summaries(own)[:2])
+
+
 def test_the_window_is_half_open_within_an_object(folder: Path) -> None:
     """Rows are cut to the nanosecond, not to the object."""
     every = [row["t"] for row in ask(folder, "SELECT ns(time) AS t FROM summaries ORDER BY time")]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from streamgauge.errors import ConfigurationError, StoreError, StreamgaugeError
@@ -45,8 +47,6 @@ def test_too_little_memory_says_what_to_do(folder: Path) -> None:
 
 def test_an_object_that_goes_away_is_named(folder: Path, tmp_path: Path) -> None:
     """The error of the place, not DuckDB's words for it."""
-    import shutil
-
     own = shutil.copytree(folder, tmp_path / "own")
     with Query(Folder(own)) as query:
         query.prepare("SELECT * FROM summaries")
@@ -55,3 +55,25 @@ def test_an_object_that_goes_away_is_named(folder: Path, tmp_path: Path) -> None
             path.unlink()
         with pytest.raises(StoreError, match=r"cannot read .*summaries/v1/.*: No such file or directory"):
             query.run("SELECT sum(bytes) FROM summaries")
+
+
+@pytest.mark.parametrize(
+    ("behind", "words"),
+    [
+        (0, r"^what is stored cannot be read \(.*\); `streamgauge audit` tells what is damaged$"),
+        (40, r"^summaries/v1/\S+ is damaged \(.*\); `streamgauge audit` tells what it held$"),
+    ],
+)
+def test_a_damaged_column_is_no_mistake_of_the_asker(folder: Path, tmp_path: Path, behind: int, words: str) -> None:
+    """Said by itself, with the command that tells more: in the head of a page, and behind it."""
+    own = shutil.copytree(folder, tmp_path / "own")
+    path = next((own / "summaries").rglob("*.parquet"))
+    metadata = pq.read_metadata(path)
+    found = [metadata.row_group(0).column(number) for number in range(metadata.num_columns)]
+    (column,) = [each for each in found if each.path_in_schema == "src_ip"]
+    content = bytearray(path.read_bytes())
+    begin, end = column.dictionary_page_offset + behind, column.dictionary_page_offset + column.total_compressed_size
+    content[begin:end] = b"\xff" * (end - begin)
+    path.write_bytes(content)
+    with Query(Folder(own)) as query, pytest.raises(StoreError, match=words):
+        query.run("SELECT count(DISTINCT src_ip) FROM summaries").read_all()
