@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from nats.errors import Error as NatsError
 
 from services.backup.metrics import BackupMetrics
 from services.backup.service import Backup
@@ -13,10 +16,14 @@ from streamgauge.bus import Bus
 from streamgauge.lifecycle import Failure
 from streamgauge.settings import BackupSettings
 from streamgauge.store import Store
+from tests.support.summaries import START, publish
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from streamgauge.settings import NatsSettings, S3Settings
+
+#: The consumer of the lane where node-a belongs.
+LANE = "backup-shard-03"
 
 
 class Running:
@@ -62,3 +69,42 @@ async def rows(store: Store) -> list[dict[str, Any]]:
     return sorted(
         (row for table in (await tables(store)).values() for row in table.to_pylist()), key=lambda row: row["time"]
     )
+
+
+class World:
+    """What a test sees from outside: the stream and the bucket."""
+
+    def __init__(self, bus: Bus, store: Store) -> None:
+        self.bus = bus
+        self.store = store
+        self.expected: set[int] = set()
+
+    async def publish(self, *sequences: int, **options: object) -> None:
+        for sequence in sequences:
+            await self._until_acknowledged(sequence, **options)
+            self.expected |= {START + sequence * 1_000_000 + row * 1000 for row in range(10)}
+
+    async def _until_acknowledged(self, sequence: int, **options: object) -> None:
+        """Publish as a collector does: again under the same identifier until there is an acknowledgement."""
+        for _ in range(20):
+            with contextlib.suppress(NatsError, asyncio.TimeoutError):
+                await publish(self.bus.jetstream, sequence, rows=10, **options)  # type: ignore[arg-type]
+                return
+        raise AssertionError("NATS does not come back")
+
+    async def times(self) -> list[int]:
+        found: list[int] = []
+        for table in (await tables(self.store)).values():
+            found += table["time"].cast("int64").to_pylist()
+        return sorted(found)
+
+    async def exactly(self) -> bool:
+        """Return whether all that was published is stored, once."""
+        times = await self.times()
+        assert len(times) == len(set(times)), "stored twice"
+        assert self.expected >= set(times), "stored from nowhere"
+        return sorted(self.expected) == times
+
+    async def settled(self) -> bool:
+        info = await self.bus.jetstream.consumer_info("TRAFFIC", LANE)
+        return info.num_pending == 0 and info.num_ack_pending == 0

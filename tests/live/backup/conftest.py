@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.backup import Running
+from streamgauge.bus import Bus
+from streamgauge.store import Store
+from tests.support.backup import Running, World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -77,3 +79,15 @@ def _spawn_backup(environment: dict[str, str], processes: list[subprocess.Popen[
         return process
 
     return start
+
+
+@pytest.fixture(name="world")
+async def _world(nats_settings: NatsSettings, s3_settings: S3Settings) -> AsyncIterator[World]:
+    """Return the stream and the bucket as they look from outside."""
+    bus, store = Bus(nats_settings, "test"), Store(s3_settings)
+    await bus.start()
+    await store.start()
+    await bus.ensure_stream()
+    yield World(bus, store)
+    await store.stop()
+    await bus.stop()

@@ -6,79 +6,15 @@ import asyncio
 import contextlib
 import random
 import signal
-import time
-from typing import TYPE_CHECKING
 
 import pytest
 from nats.errors import Error as NatsError
 
-from streamgauge import drill, footers
-from streamgauge.audit import take
-from streamgauge.bus import Bus
-from streamgauge.ledger import LedgerRecord
-from streamgauge.restore import make_plan
-from streamgauge.restore.plan import Selection
-from streamgauge.store import Store
-from tests.support.backup import tables
-from tests.support.summaries import START, batch, envelope, publish
+from tests.support.backup import LANE, tables
+from tests.support.summaries import publish
 from tests.support.waiting import eventually
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 pytestmark = pytest.mark.live
-
-LANE = "backup-shard-03"  # where node-a belongs
-
-
-class World:
-    """What a test sees from outside: the stream and the bucket."""
-
-    def __init__(self, bus: Bus, store: Store) -> None:
-        self.bus = bus
-        self.store = store
-        self.expected: set[int] = set()
-
-    async def publish(self, *sequences: int, **options: object) -> None:
-        for sequence in sequences:
-            await self._until_acknowledged(sequence, **options)
-            self.expected |= {START + sequence * 1_000_000 + row * 1000 for row in range(10)}
-
-    async def _until_acknowledged(self, sequence: int, **options: object) -> None:
-        """Publish as a collector does: again under the same identifier until there is an acknowledgement."""
-        for _ in range(20):
-            with contextlib.suppress(NatsError, asyncio.TimeoutError):
-                await publish(self.bus.jetstream, sequence, rows=10, **options)  # type: ignore[arg-type]
-                return
-        raise AssertionError("NATS does not come back")
-
-    async def times(self) -> list[int]:
-        found: list[int] = []
-        for table in (await tables(self.store)).values():
-            found += table["time"].cast("int64").to_pylist()
-        return sorted(found)
-
-    async def exactly(self) -> bool:
-        """Return whether all that was published is stored, once."""
-        times = await self.times()
-        assert len(times) == len(set(times)), "stored twice"
-        assert self.expected >= set(times), "stored from nowhere"
-        return sorted(self.expected) == times
-
-    async def settled(self) -> bool:
-        info = await self.bus.jetstream.consumer_info("TRAFFIC", LANE)
-        return info.num_pending == 0 and info.num_ack_pending == 0
-
-
-@pytest.fixture(name="world")
-async def _world(nats_settings, s3_settings) -> AsyncIterator[World]:
-    bus, store = Bus(nats_settings, "test"), Store(s3_settings)
-    await bus.start()
-    await store.start()
-    await bus.ensure_stream()
-    yield World(bus, store)
-    await store.stop()
-    await bus.stop()
 
 
 async def started(world):
@@ -126,69 +62,6 @@ async def test_an_upload_of_the_dead_that_arrives_late(world, spawn_backup, tmp_
     await world.store.put(first, (tmp_path / "late").read_bytes())
 
     assert await world.exactly()
-
-
-async def unreadable(world, *sequences):
-    """Publish batches whose payload was damaged, and one message that is none of ours."""
-    for sequence in sequences:
-        headers = envelope(batch(10), sequence).headers()
-        await world.bus.jetstream.publish("traffic.v1.node-a.tcp", b"junk", headers=headers)
-    await world.bus.jetstream.publish("traffic.v1.node-a.tcp", b"junk")
-
-
-async def manifests(world):
-    found = [await footers.read(world.store, stored) for stored in await world.store.list_all("summaries/")]
-    return sorted((footer.manifest for footer in found), key=lambda manifest: manifest.first_sequence)
-
-
-async def test_a_shard_of_nothing_but_what_nobody_can_read(world, run, spawn_backup):
-    """Its position moves, across kills, too: each message is named in one footer, once, and none is read again."""
-    await unreadable(world, 1, 2)
-    for point in ("before-upload", "after-upload"):
-        dying = spawn_backup(point=point)
-        await asyncio.to_thread(dying.communicate, timeout=20)
-        assert dying.returncode == -signal.SIGKILL
-    await unreadable(world, 3)
-    one = await run()
-    await eventually(world.settled, within=30)
-    await one.stop()
-    two = await run()
-    await world.publish(4)
-    await eventually(world.exactly, within=30)
-    await eventually(world.settled, within=30)
-    made = await manifests(world)
-
-    assert [manifest.rows for manifest in made] == [0, 0, 10]
-    assert [sorted(named[2] or 0 for named in manifest.quarantined) for manifest in made] == [[0, 1, 2], [0, 3], []]
-    assert [(manifest.first_sequence, manifest.last_sequence) for manifest in made] == [(1, 3), (4, 5), (6, 6)]
-    assert two.metrics.quarantined.get() == 0
-    assert len(await world.store.list_all("quarantine/")) == 5
-
-    counts = {"kernel_received": 40, "decoded": 40, "published": 40, "sequence": 4}
-    record = LedgerRecord("node-a", "boot-1", "eth0", time.time_ns(), "stop", **counts)
-    await world.bus.jetstream.publish("ledger.v1.node-a", record.encode())
-    report = await take(world.store, world.bus, stream="TRAFFIC", read_all=True)
-    assert report.findings == []
-    assert (report.accounts[0].stored, report.accounts[0].quarantined, report.accounts[0].difference) == (10, 30, 0)
-
-
-async def test_a_shard_of_nothing_but_what_is_stored(world, run, tmp_path):
-    """Batches published again into an idle shard move its position; restore and drill pass their objects over."""
-    one = await run()
-    await world.publish(1, 2)
-    await eventually(world.exactly, within=30)
-    await eventually(world.settled, within=30)
-    for sequence in (1, 2):
-        await world.publish(sequence, message_id=f"again-{sequence}")
-    await eventually(lambda: one.metrics.duplicates.get() == 2)
-    await eventually(world.settled, within=30)
-    await one.stop()
-    last = max(manifest.last_sequence for manifest in await manifests(world))
-    drilled = [await drill.run(world.store, tmp_path, length=60, seed=seed) for seed in range(3)]
-
-    assert last == (await world.bus.jetstream.stream_info("TRAFFIC")).state.last_seq
-    assert (await make_plan(world.store, Selection())).rows == 20
-    assert all(outcome.good and outcome.rows for outcome in drilled)
 
 
 async def test_batches_published_twice_are_stored_once(world, run):
