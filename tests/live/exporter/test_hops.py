@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from services.exporter import hops
 from streamgauge import subjects
+from streamgauge.doctor import stream, words
+from streamgauge.doctor.nats_view import NatsView
 from tests.live.exporter.test_exporter import small
 from tests.support.traffic import publish
 from tests.support.waiting import eventually
@@ -55,6 +59,36 @@ async def test_what_a_consumer_of_the_backup_leaves_shows_with_its_age(bus, nats
             return await running.total("consumer_oldest_unacknowledged_seconds") == 0
 
         await eventually(stored)
+
+
+async def test_a_backup_that_is_gone_is_called_what_the_doctor_calls_it(bus, nats_settings, run_exporter, monkeypatch):
+    """Live page and command on the same consumers, at the same time: state, words and remedy are the same."""
+    monkeypatch.setattr(words, "UNASKED", 0.5)
+    async with run_exporter() as running:
+        for shard in range(nats_settings.shards):
+            config = ConsumerConfig(
+                durable_name=f"backup-shard-{shard:02d}",
+                filter_subject=subjects.stored_shard(shard),
+                ack_policy=AckPolicy.EXPLICIT,
+            )
+            await bus.jetstream.add_consumer(nats_settings.stream, config)
+        await publish(bus.jetstream, *small(sequence=1))
+        view = NatsView(nats_settings)
+        await view.connect()
+
+        def apart(evidence):
+            return evidence.rpartition(", the oldest ")[0]
+
+        async def agreed():
+            said = await stream.look_at_backup(view, 180.0)
+            (shown,) = [each for each in running.exporter.health.judge(time.time()) if each.hop == "backup"]
+            assert said.evidence.startswith("consumer stuck: nobody asks backup-shard-")
+            assert (said.state, said.remedy) == (shown.state, shown.remedy)
+            # Only the age is of another moment.
+            return apart(said.evidence) == apart(shown.evidence)
+
+        await eventually(agreed)
+        await view.close()
 
 
 async def test_the_stream_shows_its_size_and_reach(bus, run_exporter):
