@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from streamgauge import settings
-from tests.support import rendering
+from tests.support import rendering, require
 from tests.support.dry.volumes import Configuration
 
 if TYPE_CHECKING:
@@ -113,6 +115,36 @@ def test_our_programs_accept_their_settings(variant: str, workload: rendering.Wo
         assert nats.url.startswith("tls://")
         assert nats.user
         assert nats.password
+
+
+_KEEPS = """
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [../../base, ../../../secrets]
+components: [../../components/external-s3]
+configMapGenerator:
+  - {name: s3-client, namespace: streamgauge, behavior: merge, options: {immutable: true},
+     literals: [STREAMGAUGE_BACKUP_RETENTION_DAYS=90]}
+"""
+
+
+def test_retention_holds_with_a_storage_of_one_s_own() -> None:
+    """As docs/13-kubernetes.md has it; components come behind an overlay's generators, and must not overrule them."""
+    folder = rendering.tree() / "k8s" / "tested" / "external-s3-retention"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "kustomization.yaml").write_text(_KEEPS)
+    command = [require.program("kubectl"), "kustomize", str(folder)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    (made,) = (
+        manifest["data"]
+        for manifest in yaml.safe_load_all(run.stdout)
+        if manifest and manifest["kind"] == "ConfigMap" and manifest["metadata"]["name"].startswith("s3-client-")
+    )
+
+    assert made["STREAMGAUGE_BACKUP_RETENTION_DAYS"] == "90"
+    assert made["STREAMGAUGE_S3_ENDPOINT"] == "s3.us-east-1.amazonaws.com"
+    # Not signed by our authority.
+    assert "STREAMGAUGE_S3_CA" not in made
 
 
 def test_images_are_composes() -> None:
