@@ -33,6 +33,18 @@ def test_nothing_is_done_unless_asked_for() -> None:
     assert privacy.make(PrivacySettings(), CollectorSettings()) is None
 
 
+def test_the_rules_that_are_shipped_ask_for_nothing(tmp_path: Path) -> None:
+    """`make secrets` writes them, compose always names them: with everything off nothing is done to any row."""
+    from streamgauge.secrets.generate import _NO_RULES
+
+    path = tmp_path / "privacy-rules.toml"
+    path.write_text(_NO_RULES)
+    settings = {"key": KEY, "policy": path}
+
+    assert privacy.make(PrivacySettings.model_validate(settings), CollectorSettings(frame_bytes=96)) is None
+    assert privacy.make(PrivacySettings.model_validate({**settings, "names": "drop"}), CollectorSettings()) is not None
+
+
 def test_outside_addresses_alone() -> None:
     """What is inside stays: pods are still told apart by name, the world is not."""
     (row,) = hidden([udp()], addresses="outside")
