@@ -38,7 +38,14 @@ func main() {
 }
 
 func run(url string, left int) error {
-	connection, err := nats.Connect(url, nats.MaxReconnects(-1))
+	options := []nats.Option{nats.MaxReconnects(-1)}
+	if user := os.Getenv("NATS_USER"); user != "" {
+		options = append(options, nats.UserInfo(user, os.Getenv("NATS_PASSWORD")))
+	}
+	if authority := os.Getenv("NATS_CA"); authority != "" {
+		options = append(options, nats.RootCAs(authority))
+	}
+	connection, err := nats.Connect(url, options...)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import sys
 
 import streamgauge
@@ -9,7 +10,9 @@ import streamgauge
 
 async def main(url: str, count: int | None) -> None:
     rows = itertools.count(1)
-    async with streamgauge.subscribe(url, "traffic.v1.*.dns") as batches:
+    user, password, authority = map(os.environ.get, ("NATS_USER", "NATS_PASSWORD", "NATS_CA"))
+    reading = streamgauge.subscribe(url, "traffic.v1.*.dns", user=user, password=password, tls=authority)
+    async with reading as batches:
         async for batch in batches:
             for gap in batch.gaps:
                 print("missed:", gap, file=sys.stderr)

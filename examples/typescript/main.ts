@@ -61,7 +61,8 @@ if (!url) {
   console.error("usage: npm start -- nats://HOST:4222 [COUNT]");
   process.exit(2);
 }
-const connection = await connect({ servers: url, maxReconnectAttempts: -1 });
+const { NATS_USER: user, NATS_PASSWORD: pass, NATS_CA: caFile } = process.env;
+const connection = await connect({ servers: url, user, pass, tls: caFile ? { caFile } : null, maxReconnectAttempts: -1 });
 const gaps = new Gaps();
 let left = count ? Number(count) : Infinity;
 for await (const message of connection.subscribe("traffic.v1.*.dns")) {

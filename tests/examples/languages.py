@@ -6,14 +6,17 @@ Not part of `make test`: npm and Go download what the examples need.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from streamgauge.bus import Bus
+from streamgauge.subjects import NDJSON
 from streamgauge.testing import Publisher
 from tests.deploy.nats.detector import detector_stand
 from tests.examples.running import EXAMPLES, ROWS, WANTED, publish_and_read
@@ -95,6 +98,52 @@ async def test_durable_go(detector: Stand, tmp_path: Path) -> None:
     await bus.stop()
 
     assert found == [[f"worker-1/{node.boot}/{number}", "2"] for number in (1, 3, 5, 7, 9, 11)]
+
+
+@pytest.mark.parametrize("language", ["python", "typescript", "go", "nats-cli"])
+async def test_login(detector: Stand, tmp_path: Path, language: str) -> None:
+    """As the shipped user ``consumer``, over TLS, with what `make secrets` has made."""
+    if language == "typescript":
+        build([require.program("npm"), "ci", "--no-audit", "--no-fund"], EXAMPLES / "typescript")
+        build([require.program("npm"), "run", "build"], EXAMPLES / "typescript")
+    elif language == "go":
+        build([require.program("go"), "build", "-o", str(tmp_path / "dns"), "."], EXAMPLES / "go")
+    elif language == "nats-cli":
+        build([require.program("go"), "install", NATS_CLI], tmp_path, GOBIN=str(tmp_path))
+    program = {
+        "python": [sys.executable, str(EXAMPLES / "python" / "dns.py")],
+        "typescript": [require.program("node"), str(EXAMPLES / "typescript" / "build" / "main.js")],
+        "go": [str(tmp_path / "dns")],
+        "nats-cli": [str(EXAMPLES / "nats-cli" / "dns.sh")],
+    }[language]
+    keys = detector.keys / "consumer"
+    login = {"NATS_USER": "consumer", "NATS_PASSWORD": (keys / "nats-password").read_text()}
+    environment = {
+        **os.environ,
+        **login,
+        "NATS_CA": str(keys / "ca.crt"),
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+    }
+    process = await asyncio.create_subprocess_exec(
+        *program, detector.server.url, "1", stdout=asyncio.subprocess.PIPE, env=environment, start_new_session=True
+    )
+    bus = Bus(detector.settings("collector"), "collector")
+    await bus.start()
+    node = Publisher(bus.client, "worker-1", content_type=NDJSON)
+    reading = asyncio.ensure_future(process.communicate())
+    try:
+        async with asyncio.timeout(60):
+            while not reading.done():
+                await node.publish("dns", ROWS[:1])
+                await asyncio.wait([reading], timeout=0.2)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        out = (await reading)[0].decode()
+        await bus.stop()
+
+    assert out.splitlines() == WANTED[:1]
 
 
 async def test_nats_command(nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
