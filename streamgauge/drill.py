@@ -205,9 +205,12 @@ async def publish(bus: Bus, stream: str, outcome: Outcome) -> None:
 
 
 async def last_verified(notes: KeyValue) -> float:
-    """Return when a drill was last good, Unix time; 0 for never."""
+    """Return when a drill was last good, Unix time; 0 for never, and for a note that nobody can read."""
     try:
         entry = await notes.get(NOTE)
     except KeyNotFoundError:
         return 0.0
-    return float(orjson.loads(entry.value or b"{}").get("verified", 0.0))
+    try:
+        return float(orjson.loads(entry.value or b"")["verified"])
+    except (ValueError, TypeError, KeyError):
+        return 0.0

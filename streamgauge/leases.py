@@ -80,9 +80,10 @@ async def open_notes(jetstream: JetStreamContext, stream: str, *, replicas: int)
 
 
 async def read_note(notes: KeyValue, lane: str) -> tuple[Record | None, int]:
-    """Return the record of a lane and its revision; None and 0 when there is none."""
+    """Return the record of a lane and its revision; None when there is none, and 0 unless one was deleted."""
     try:
         entry = await notes.get(lane)
-    except KeyNotFoundError:
-        return None, 0
+    except KeyNotFoundError as error:
+        # A deletion has a revision, too, and the next record goes behind it.
+        return None, (error.entry.revision or 0) if error.entry else 0
     return Record.decode(entry.value or b""), entry.revision or 0

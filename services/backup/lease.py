@@ -139,9 +139,7 @@ class Lease:
         except (APIError, nats.errors.Error, TimeoutError, OSError):
             return
         if found is None:
-            raise BusError(
-                f"the record of {self._lane} in key-value bucket {self._bucket} was deleted; starting anew helps"
-            )
+            raise self._deleted()
         if found.owner != OWNER:
             raise self._fenced()
 
@@ -150,6 +148,7 @@ class Lease:
 
         Raises:
             FencedError: it is not.
+            BusError: it was deleted.
 
         """
         while True:
@@ -158,6 +157,8 @@ class Lease:
             except (APIError, nats.errors.Error, TimeoutError, OSError):
                 await asyncio.sleep(_PAUSE)
                 continue
+            if found is None:
+                raise self._deleted()
             if found != record:
                 raise self._fenced()
             self._revision = revision
@@ -165,6 +166,11 @@ class Lease:
 
     def _fenced(self) -> FencedError:
         return FencedError(f"{self._lane} was taken over by another writer; this one stops, nothing is stored twice")
+
+    def _deleted(self) -> BusError:
+        return BusError(
+            f"the record of {self._lane} in key-value bucket {self._bucket} was deleted; starting anew helps"
+        )
 
     async def release(self) -> None:
         """Stop answering for the lane."""

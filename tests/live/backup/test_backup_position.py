@@ -80,3 +80,21 @@ async def test_a_shard_of_nothing_but_what_is_stored(world, run, tmp_path):
     assert last == (await world.bus.jetstream.stream_info("TRAFFIC")).state.last_seq
     assert (await make_plan(world.store, Selection())).rows == 20
     assert all(outcome.good and outcome.rows for outcome in drilled)
+
+
+async def test_a_record_that_someone_deleted(world, run):
+    """The writer stops and says so; started anew it goes on behind what is in the bucket."""
+    one = await run()
+    await world.publish(1)
+    await eventually(world.exactly, within=30)
+    values = await world.bus.jetstream.key_value("backup-TRAFFIC")
+    await values.delete("shard-03")
+    await world.publish(2)
+    await eventually(lambda: one.failure.error, within=30)
+    await one.stop()
+    await run()
+    await world.publish(3)
+
+    await eventually(world.exactly, within=30)
+    await eventually(world.settled, within=30)
+    assert "was deleted; starting anew helps" in str(one.failure.error)

@@ -15,7 +15,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from streamgauge import codec, drill, schema, subjects, text
+from streamgauge import codec, drill, leases, schema, subjects, text
+from streamgauge.bus import Bus
 from streamgauge.cli.main import main
 from streamgauge.encode import Origin, to_arrow
 from streamgauge.errors import BusError, ConfigurationError, StoreError
@@ -289,6 +290,19 @@ async def test_drill(running, tmp_path):
     assert outcome.good, outcome.differences
     assert outcome.rows > 0
     assert await drill.last_verified(notes) > 0
+
+
+@pytest.mark.parametrize("note", [b"", b"yesterday", b"[]", b"{}", b'{"verified":null}', b'{"verified":"x"}'])
+async def test_a_note_that_nobody_can_read(nats_settings, note):
+    """It is no drill; and above all it does not stop the backup, which looks at it."""
+    bus = Bus(nats_settings, "test")
+    await bus.start()
+    await bus.ensure_stream()
+    notes = await leases.open_notes(bus.jetstream, "TRAFFIC", replicas=1)
+    await notes.put(drill.NOTE, note)
+
+    assert await drill.last_verified(notes) == 0.0
+    await bus.stop()
 
 
 async def test_drill_passes_over_days_that_hold_nothing(running, tmp_path):
