@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from streamgauge.demo.view import View
 
 _SAMPLE_INTERVAL: Final = 1.0  # seconds
+_SILENCE: Final = 6  # samples without any packet after which a word is said about the interface
 _TELL_AFTER: Final = 10.0  # seconds between two words about a start that takes long
 #: Seconds without any progress after which the end does not wait for the rest.
 _PATIENCE: Final = 30.0
@@ -75,6 +76,8 @@ class Demo:
         )
         self._stopping = asyncio.Event()
         self._live = False
+        #: Samples without any packet.
+        self._silent = 0
         #: When to stop, by the clock of the event loop; None: when told to.
         self._end: float | None = None
         #: Whether the end of the file is not yet the end of the demo.
@@ -119,6 +122,8 @@ class Demo:
         )
         self._live = chosen.live
         self._view.say(f"{chosen.words}; starting NATS, S3 storage, collector, backup and exporter")
+        if chosen.advice is not None:
+            self._view.say(chosen.advice)
         await self._unless_interrupted(self._started(chosen.settings))
         if chosen.makes_traffic and options.rate > 0:
             stand.start_traffic(options.rate)
@@ -199,8 +204,13 @@ class Demo:
 
     async def _told_to_stop(self, watch: Watch) -> bool:
         """Show the numbers of this moment, and return within a second whether that was the last one."""
-        self._view.show(await watch.sample())
+        figures = await watch.sample()
+        self._view.show(figures)
         self._complain_about_the_dead()
+        if self._live and not figures.captured:
+            self._silent += 1
+            if self._silent == _SILENCE:
+                self._view.say("no packet yet; `ip -s link` shows which interfaces have traffic, `any` takes all")
         rest = _SAMPLE_INTERVAL
         if self._end is not None:
             rest = min(rest, max(self._end - asyncio.get_running_loop().time(), 0.0))

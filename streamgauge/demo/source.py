@@ -6,7 +6,7 @@ import os
 import shlex
 import socket
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from streamgauge.demo import sample
@@ -26,6 +26,8 @@ class DemoSource:
 
     settings: dict[str, str]
     words: str
+    #: How to get a better source, if this one is only the best that is allowed.
+    advice: str | None = None
     live: bool = False
     makes_traffic: bool = False
 
@@ -52,8 +54,12 @@ def choose(
         raise CaptureError(f"interface {interface} cannot be captured: {refusal}")
     path = scratch / "sample.pcap"
     sample.write(path)
-    source = _file(path, loop=True, words=f"replaying a sample capture, because {refusal}")
-    return DemoSource({**source.settings, "STREAMGAUGE_COLLECTOR_FILE_PACE": "recorded"}, source.words)
+    source = _file(path, loop=True, words="replaying a sample capture")
+    return replace(
+        source,
+        settings={**source.settings, "STREAMGAUGE_COLLECTOR_FILE_PACE": "recorded"},
+        advice=f"live capture is refused: {refusal}",
+    )
 
 
 def check(pcap: Path) -> None:

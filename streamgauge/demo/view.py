@@ -183,4 +183,6 @@ def verdict(audit: Audit) -> str:
     itemised = "".join(f"; {count:,} more were {how}" for how, count in losses if count)
     if audit.balanced:
         return f"every packet accounted for: {captured:,} captured = published = stored = counted{itemised}"
+    if not any(stage.packets for stage in audit.stages):
+        return f"nothing was captured{itemised}"
     return f"the stages DIFFER: {', '.join(f'{stage.name} {stage.packets:,}' for stage in audit.stages)}{itemised}"

@@ -129,6 +129,19 @@ def test_live_traffic_is_captured_stored_and_counted(demos: Demos) -> None:
     assert demos.nothing_is_left()
 
 
+def test_silent_interface_is_told(demos: Demos) -> None:
+    """Whoever chose the wrong interface hears of it while looking on; the end does not call nothing a difference."""
+    require.root()
+    made = 'ip link set lo up && ip link add quiet0 type veth peer name quiet1 && exec "$@"'
+    demo = demos("--interface", "quiet0", prefix=("unshare", "--net", "sh", "-c", made, "sh"))
+    demo.read_until("no packet yet; `ip -s link` shows which interfaces have traffic")
+    demo.send(signal.SIGINT)
+    status, out, err = demo.end()
+
+    assert (status, err) == (1, [])
+    assert out.splitlines()[-1].endswith("nothing was captured")
+
+
 def test_capture_file_is_replayed_once(demos: Demos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends by itself with exactly the packets of the file; asked to, it opens the live page in a browser."""
     browser = tmp_path / "browser"
@@ -187,7 +200,8 @@ def test_without_the_right_to_capture_it_replays_a_sample(demos: Demos) -> None:
     status, out, err = demos("--duration", "2", prefix=WITHOUT_CAPTURE).end()
 
     assert (status, err) == (0, [])
-    assert "replaying a sample capture, because Operation not permitted; the capability CAP_NET_RAW is missing" in out
+    assert "  replaying a sample capture; starting NATS" in out
+    assert "  live capture is refused: Operation not permitted; the capability CAP_NET_RAW is missing" in out
     assert "every packet accounted for" in out.splitlines()[-1]
     assert demos.nothing_is_left()
 

@@ -61,7 +61,10 @@ def test_any_difference_is_told(position: int, values: dict[str, int]) -> None:
 
 def test_nothing_at_all_is_not_balanced() -> None:
     """A demo that captured nothing has shown nothing."""
-    assert not Audit((Stage("captured", "ledger", 0), Stage("stored", "", 0, 0, 0)), 0, 0, 0).balanced
+    nothing = Audit((Stage("captured", "ledger", 0), Stage("stored", "", 0, 0, 0)), 0, 0, 0)
+
+    assert not nothing.balanced
+    assert view.verdict(nothing) == "nothing was captured"
 
 
 def test_losses_are_itemised() -> None:
@@ -171,7 +174,8 @@ def test_without_the_right_to_capture_a_sample_is_replayed(tmp_path: Path, monke
     monkeypatch.setattr(source, "_refusal", lambda: "Operation not permitted; run it as root")
     chosen = source.choose(pcap=None, interface=None, loop=False, scratch=tmp_path, own_ports=())
 
-    assert chosen.words == "replaying a sample capture, because Operation not permitted; run it as root"
+    assert chosen.words == "replaying a sample capture"
+    assert chosen.advice == "live capture is refused: Operation not permitted; run it as root"
     assert Path(chosen.settings["STREAMGAUGE_COLLECTOR_FILE"]).is_file()
     assert chosen.settings["STREAMGAUGE_COLLECTOR_FILE_LOOP"] == "0"
     with pytest.raises(CaptureError, match="interface eth0 cannot be captured: Operation not permitted"):
