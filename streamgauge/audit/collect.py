@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import nats.errors
 import pyarrow as pa
 import pyarrow.parquet as pq
+from minio.commonconfig import ENABLED
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, NotFoundError
 
@@ -29,6 +30,8 @@ from streamgauge.subjects import Envelope
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from minio.commonconfig import Filter
+    from minio.lifecycleconfig import Rule
     from nats.aio.msg import Msg
     from nats.js.api import StreamInfo
 
@@ -125,17 +128,26 @@ async def _expire_days(store: Store) -> int:
         lifecycle = await store.run("read the lifecycle", lambda: store.client.get_bucket_lifecycle(store.bucket))
     except StoreError:
         return 0
+    return expire_days(lifecycle.rules if lifecycle else [])
+
+
+def expire_days(rules: list[Rule]) -> int:
+    """Return after how many days rules of a lifecycle remove every object of summaries; 0 when they do not."""
     days = [
         rule.expiration.days
-        for rule in (lifecycle.rules if lifecycle else [])
-        if rule.expiration and rule.expiration.days and objects.prefix("summaries").startswith(_prefix(rule))
+        for rule in rules
+        if rule.status == ENABLED and rule.expiration and rule.expiration.days and _is_for_all(rule.rule_filter)
     ]
     return min(days, default=0)
 
 
-def _prefix(rule: object) -> str:
-    chosen = getattr(rule, "rule_filter", None)
-    return getattr(chosen, "prefix", None) or ""
+def _is_for_all(chosen: Filter | None) -> bool:
+    if chosen is None:
+        return True
+    # A rule for objects with a tag is not for ours: with it, every object that is gone would be taken for expired.
+    if chosen.tag is not None or chosen.and_operator is not None:
+        return False
+    return objects.prefix("summaries").startswith(chosen.prefix or "")
 
 
 async def look_elsewhere(store: Store, evidence: Evidence) -> None:
