@@ -90,6 +90,8 @@ def _subscription(nats: str | None, subject: str, durable: str | None, since: st
         password=settings.password.get_secret_value() if settings.password else None,
         tls=settings.tls_ca,
         timeout=settings.connect_timeout,
+        # A durable reader is a user of its own, with an inbox that no other hears: docs/22-subscribe.md.
+        inbox_prefix=f"_INBOX_{settings.user}" if durable and settings.user else "_INBOX",
     )
 
 

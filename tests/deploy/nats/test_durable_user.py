@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import signal
+import socket
 import ssl
+import sys
 from typing import TYPE_CHECKING, Any
 
 import nats
@@ -13,6 +18,7 @@ import streamgauge
 from streamgauge.bus import Bus
 from streamgauge.testing import Publisher
 from tests.deploy.nats.detector import PAGE, detector_stand
+from tests.support.query import HOUR, START
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +72,49 @@ async def test_its_rights_suffice(detector: Stand) -> None:
     # The batch in hand when a loop is left was not dealt with: it comes again.
     assert await first(detector, 2) == [1, 2]
     assert await first(detector, 2) == [3, 4]
+
+
+async def test_its_rights_suffice_for_export(detector: Stand) -> None:
+    """`streamgauge export --durable` with the same user."""
+    bus = Bus(detector.settings("collector"), "collector")
+    await bus.start()
+    node = Publisher(bus.client, "worker-2")
+    for time in (START, START + HOUR):
+        await node.publish("dns", [{"time": time, "src_ip": "10.0.0.1", "dst_ip": "10.0.0.2"}])
+    await bus.stop()
+    keys = detector.keys / "detector"
+    environment = {
+        "STREAMGAUGE_NATS_URL": detector.server.url,
+        "STREAMGAUGE_NATS_USER": "detector",
+        "STREAMGAUGE_NATS_PASSWORD_FILE": str(keys / "nats-password"),
+        "STREAMGAUGE_NATS_TLS_CA": str(keys / "ca.crt"),
+    }
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as collector:
+        collector.bind(("127.0.0.1", 0))
+        collector.setblocking(False)
+        to = f"udp://127.0.0.1:{collector.getsockname()[1]}"
+        options = ["--durable", NAME, "--subject", "traffic.v1.*.dns", "--since", "all"]
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "streamgauge.cli.main", "export", "ipfix", "--to", to, *options),
+            env={**os.environ, **environment},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(60):
+                # The flow that the second packet, an hour later, has ended.
+                while b"\x0a\x00\x00\x01\x0a\x00\x00\x02" not in await receive(collector):
+                    pass
+        finally:
+            process.send_signal(signal.SIGINT)
+            said = (await process.communicate())[1].decode()
+
+    assert process.returncode == 130, said
+    assert re.search(r"[1-9]\d* flows of [1-9]", said), said
+
+
+async def receive(collector: socket.socket) -> bytes:
+    """Return a datagram."""
+    return await asyncio.get_running_loop().sock_recv(collector, 65535)
 
 
 async def test_it_has_no_other_rights(detector: Stand) -> None:
