@@ -1,15 +1,21 @@
-"""nats-py's client, kept to TLS where TLS was asked for.
+"""nats-py's client, kept to TLS where TLS was asked for, and to deliveries where a header looks like the server's word.
 
 nats-py encrypts only if the server's greeting says that it has to: whoever sits between and takes that word out is
 given the password, and all that follows, in the clear. So is whoever answers for a server whose TLS was forgotten.
+
+It also takes a message with a header ``Status`` for what the server says about a request, and drops it. Anybody who may
+publish may send that header: a reader that must not miss a message would ask for it again for ever.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from nats.aio.client import Client as NatsClient
 from nats.errors import Error as NatsError
+
+#: Where a message of a stream is acknowledged; nothing the server says itself is.
+_DELIVERED: Final = b"$JS.ACK."
 
 
 class NotEncryptedError(NatsError):
@@ -27,6 +33,13 @@ class Client(NatsClient):
         if initial_connection and self._is_to_encrypt() and not info.get("tls_required"):
             raise NotEncryptedError
         await super()._process_info(info, initial_connection)
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Any:
+        if headers and reply.startswith(_DELIVERED):
+            headers.pop("Status", None)
+        return super()._build_message(sid, subject, reply, data, headers)
 
     def _is_to_encrypt(self) -> bool:
         server = self._current_server

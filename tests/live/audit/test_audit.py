@@ -218,6 +218,7 @@ async def test_what_others_left_beside_the_objects(case):
     for key in ("summaries/v1/_temporary/0/part", "ledger/v1/_temporary/part", "quarantine/v1/readme.txt"):
         await case.store.put(key, b"not ours", content_type="text/plain")
     await case.running.bus.jetstream.publish("traffic.v1.node-a.unheard-of", b"not ours")
+    await case.running.bus.jetstream.publish("traffic.v1.node-a.unheard-of", b"", headers={"Status": "404"})
     report = await case.audit()
     plan = await make_plan(case.store, Selection(1))
 

@@ -94,6 +94,16 @@ async def test_what_is_no_batch_is_refused_and_counted(bus, run_exporter):
         assert await running.total("exporter_batches_total", result="refused") == 2
 
 
+@pytest.mark.parametrize("status", ["404", "500", "100"])
+async def test_what_looks_like_a_word_of_the_server_holds_nothing_up(bus, run_exporter, status):
+    """A message with a header `Status`, which nats-py drops, is refused as any other, and what follows counts."""
+    async with run_exporter() as running:
+        await bus.jetstream.publish("traffic.v1.node-a.udp", b"", headers={"Status": status})
+        await publish(bus.jetstream, *small(sequence=1))
+        await counts(running, 10)
+        assert await running.total("exporter_batches_total", result="refused") == 1
+
+
 async def test_it_goes_on_behind_its_place_when_the_server_comes_back(bus, nats_server, run_exporter):
     """A restarted server costs no batch and doubles none."""
     async with run_exporter() as running:
