@@ -186,7 +186,7 @@ class PacketSocket:
             self._bind(number)
             self._number = number
         except OSError as error:
-            raise CaptureError(f"cannot capture on {self._interface}: {error.strerror}") from error
+            raise CaptureError(f"cannot capture on {self._interface}: {error.strerror or error}") from error
 
     def _bind(self, interface_number: int) -> None:
         # Python's own bind looks the interface up by name and has no name for "all of them".
