@@ -101,6 +101,8 @@ def main() -> None:
     live = [screen for screen in screens if "running " in screen]
     path.write_text(drawn(live[len(live) * 2 // 3], name="demo"), encoding="utf-8")
     path.with_name(f"{path.stem}-end.svg").write_text(drawn(screens[-1], name="end"), encoding="utf-8")
+    # Of the start, one screen is enough for whoever looks in for ten seconds.
+    screens = screens[max(screens.index(live[0]) - 1, 0) :]
     step = max(1, -(-len(screens) // _MOST_FRAMES))
     chosen = [*screens[:-1:step], screens[-1]]
     path.with_name(f"{path.stem}-recording.svg").write_text(recorded(chosen), encoding="utf-8")
