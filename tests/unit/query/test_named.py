@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pytest
 
+from streamgauge.demo.packets import ACK, RST, SYN
 from streamgauge.errors import ConfigurationError
-from streamgauge.query import named
+from streamgauge.inside import INSIDE
+from streamgauge.query import addresses, named, portable
 from tests.support import incidents
 from tests.support.query import CHANGE, HOUR, START, ask_named
 
@@ -177,3 +180,30 @@ def test_wrong_parameters_are_told(given: dict[str, str], words: str) -> None:
     """Name, kind and absence."""
     with pytest.raises(ConfigurationError, match=words.replace("?", r"\?")):
         named.all_named()["pod-activity"].bind(given, lambda _text, _option: 0)
+
+
+def test_port_scans_in_merged_rows() -> None:
+    """A row of a flow has the flags of all its packets: SYN and ACK stand in both directions of what was opened."""
+    rows = []
+    for port in range(1, 61):
+        rows += [("10.0.0.1", 40000, "10.0.0.2", port, SYN, 2), ("10.0.0.2", port, "10.0.0.1", 40000, RST | ACK, 2)]
+    for port in (80, 443, 8080):
+        rows += [
+            ("10.0.0.1", 40000, "10.0.0.2", port, SYN | ACK, 3),
+            ("10.0.0.2", port, "10.0.0.1", 40000, SYN | ACK, 2),
+        ]
+    database = duckdb.connect()
+    for function in portable.functions("duckdb", addresses.in_duckdb(INSIDE)):
+        database.execute(function)
+    database.execute("CREATE TABLE names (ip VARCHAR, who VARCHAR, from_ns BIGINT, to_ns BIGINT)")
+    database.execute(
+        "CREATE TABLE summaries (src_ip VARCHAR, src_port INT, dst_ip VARCHAR, dst_port INT, tcp_flags INT, packets INT,"
+        " ip_protocol INT DEFAULT 6, time TIMESTAMP_NS DEFAULT make_timestamp_ns(0), duration BIGINT DEFAULT 0)"
+    )
+    database.executemany(
+        "INSERT INTO summaries (src_ip, src_port, dst_ip, dst_port, tcp_flags, packets) VALUES (?, ?, ?, ?, ?, ?)", rows
+    )
+    one = named.all_named()["port-scans"]
+    found = database.execute(one.sql, one.bind({}, lambda _text, _option: 0)).fetchall()
+
+    assert [row[1:7] for row in found] == [("10.0.0.1", 1, 63, 63, 3, 60)]
