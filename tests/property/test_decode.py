@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamgauge.rows import Rows
@@ -20,6 +20,12 @@ lengths = st.one_of(st.none(), st.integers(0, 3000))
 tags = st.one_of(st.just(-1), st.integers(0, 0xFFFF))
 
 
+#: Ends inside of the second of two tags, as captured and on the wire: found by the guided search.
+CUT_TAG = bytes.fromhex("0000001100020242ac11000388a80007810000")
+
+
+@example((1, CUT_TAG), 20, -1, True)
+@example((1, CUT_TAG[:15]), 17, -1, True)
 @given(frames, lengths, tags, st.booleans())
 def test_kernels_agree_with_the_oracle(frame, wire, tag, decapsulate):
     """A frame from the grammar, damaged or not, gives the row the oracle gives."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 
 from tests.support import oracle_applications as applications
@@ -110,8 +111,8 @@ def read_link(view, link, tag, row):
     if stripped:
         row["vlan"] = tag & 0xFFF
     while protocol in tunnels.TAGS:
-        identifier = view.number(at, 2) & 0xFFF
-        row.setdefault("vlan", identifier)
+        with contextlib.suppress(MissingBytesError):
+            row.setdefault("vlan", view.number(at, 2) & 0xFFF)
         view.take(at, 4)
         protocol, at = view.number(at + 2, 2), at + 4
     if protocol is not None and protocol >= 0x0600:
