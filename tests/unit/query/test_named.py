@@ -198,7 +198,8 @@ def test_port_scans_in_merged_rows() -> None:
     database.execute("CREATE TABLE names (ip VARCHAR, who VARCHAR, from_ns BIGINT, to_ns BIGINT)")
     database.execute(
         "CREATE TABLE summaries (src_ip VARCHAR, src_port INT, dst_ip VARCHAR, dst_port INT, tcp_flags INT,"
-        " packets INT, ip_protocol INT DEFAULT 6, time TIMESTAMP_NS DEFAULT make_timestamp_ns(0), duration BIGINT DEFAULT 0)"
+        " packets INT, ip_protocol INT DEFAULT 6, time TIMESTAMP_NS DEFAULT make_timestamp_ns(0),"
+        " duration BIGINT DEFAULT 0)"
     )
     database.executemany(
         "INSERT INTO summaries (src_ip, src_port, dst_ip, dst_port, tcp_flags, packets) VALUES (?, ?, ?, ?, ?, ?)", rows
