@@ -111,6 +111,7 @@ def _url(s3: S3Server) -> Iterator[str]:
         yield re.search(r"http://\S+?:\d+", line)[0]  # type: ignore[index]
     finally:
         process.stdin.close()
+        process.stdout.close()
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:
