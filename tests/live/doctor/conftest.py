@@ -25,7 +25,7 @@ from tests.support import require
 from tests.support.waiting import eventually, eventually_sync
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from streamgauge.doctor import Finding, Walk
     from tests.support.servers import S3ServerWithReader
@@ -167,6 +167,13 @@ async def look(environment: dict[str, str], capture: str | None = None, everythi
     )
 
 
+def first(found: Walk) -> Finding:
+    """Return the hop that is named first; it is also the first line."""
+    broken = found.first_broken
+    assert broken is not None, found.findings
+    return broken
+
+
 def finding(found: Walk, hop: str) -> Finding:
     """Return what was found of a hop."""
     return next(each for each in found.findings if each.hop == hop)
@@ -197,3 +204,16 @@ def hung(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 __all__ = ["Stand", "eventually_sync", "finding", "hung", "look"]
+
+
+@contextlib.asynccontextmanager
+async def not_ready(reason: str) -> AsyncIterator[str]:
+    """Serve a service's page that says why it is not ready; yield its URL."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 503 -\r\nContent-Length: {len(reason)}\r\nConnection: close\r\n\r\n{reason}".encode())
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
