@@ -18,7 +18,15 @@ from streamgauge.decode.dns_kernels import dns_application, is_dns, read_dns_tcp
 from streamgauge.decode.http_kernels import read_http
 from streamgauge.decode.link_words import OK
 from streamgauge.decode.load_kernels import load8, load16
-from streamgauge.decode.mark_kernels import is_awaited, mark_slow
+from streamgauge.decode.mark_kernels import (
+    AWAITED,
+    NOT_AWAITED,
+    TELLING,
+    is_awaited,
+    mark_beginning,
+    mark_slow,
+    may_begin_hello,
+)
 from streamgauge.decode.output import CONTINUATION, QUIC_INITIAL, WAITING
 from streamgauge.decode.quic_kernels import is_initial, is_quic
 from streamgauge.decode.registry import registered, together
@@ -121,9 +129,14 @@ def read_application(data, protocol, header, at, end, wire_end, rows, row):
         return UNKNOWN, 0, OK
     if protocol == TCP:
         source_port, destination_port = load16(data, header), load16(data, header + 2)
-        if rows.mark_state[WAITING] and is_awaited(rows, row):
-            mark_slow(rows, row, CONTINUATION, at, end)
-            return TLS, 0, OK
+        if rows.mark_state[WAITING]:
+            awaited = is_awaited(rows, row)
+            if awaited != NOT_AWAITED:
+                mark_slow(rows, row, CONTINUATION, at, end)
+            if awaited == AWAITED:
+                return TLS, 0, OK
+        if at + TELLING > end and may_begin_hello(data, at, end):
+            mark_beginning(data, at, end, rows, row)
         if may_be_application(data, at, end, source_port, destination_port):
             return read_tcp_application(data, at, end, wire_end, source_port, destination_port, rows, row)
     elif protocol == UDP:

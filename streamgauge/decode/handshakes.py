@@ -28,7 +28,7 @@ from streamgauge.decode.output import (
 from streamgauge.decode.pieces import MAX_BYTES, Pieces
 from streamgauge.decode.quic import QuicError, client_crypto, connection_id
 from streamgauge.protocols import App
-from streamgauge.schema import SLOTS, Present
+from streamgauge.schema import SLOTS, Present, TrafficClass
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -44,6 +44,8 @@ MAX_DECRYPTIONS: Final = 256
 _RECORD_HEADER, _HANDSHAKE_HEADER = 5, 4
 _HANDSHAKE, _CLIENT_HELLO = 22, 1
 _SEQUENCE: Final = 0xFFFFFFFF
+#: Elements of ``Marks.waiting``.
+_TAKEN, _FIRST, _LENGTH = 0, 1, 2
 
 _Flow = tuple[int, ...]
 
@@ -100,7 +102,7 @@ class Handshakes:
             if kind == PARTIAL:
                 self._begin(content, rows, row)
             elif kind == CONTINUATION:
-                self._go_on(content, rows, row)
+                self._go_on(content, rows, row, out)
             elif decryptions < MAX_DECRYPTIONS:
                 decryptions += self._read_initial(content, rows, row)
             else:
@@ -114,7 +116,7 @@ class Handshakes:
         stream.pieces.put(0, records)
         self._remember(self._tcp, _flow(rows, row), stream)
 
-    def _go_on(self, segment: bytes, rows: Rows, row: int) -> None:
+    def _go_on(self, segment: bytes, rows: Rows, row: int, out: Output) -> None:
         flow = _flow(rows, row)
         stream = self._tcp.get(flow)
         if stream is None:
@@ -124,8 +126,13 @@ class Handshakes:
             return
         stream.pieces.put(ahead, segment)
         hello = _hello_in_records(stream.pieces.joined)
+        if hello is None and _may_be_hello(stream.pieces.joined):
+            return
+        del self._tcp[flow]
+        # Where the length was not known the kernel would go on waiting.
+        unsure = (out.waiting[:, _FIRST] == stream.sequence) & (out.waiting[:, _LENGTH] < 0)
+        out.waiting[unsure, _TAKEN] = 0
         if hello is not None:
-            del self._tcp[flow]
             self.counters.joined += 1
             self._fill(hello, JOINED, rows, row, told=stream.told)
 
@@ -176,6 +183,7 @@ class Handshakes:
             again = told & int(Present.TLS_SNI | Present.TLS_ALPN)
             present[row] = (int(present[row]) & ~again) | int(Present.APP)
             rows.column("app")[row] = App.TLS
+            rows.column("traffic_class")[row] = TrafficClass.TLS
 
 
 def _flow(rows: Rows, row: int) -> _Flow:
@@ -197,6 +205,12 @@ def _whole_hello(message: bytes) -> bytes | None:
     length = _HANDSHAKE_HEADER + int.from_bytes(message[1:4], "big")
     whole = len(message) >= max(length, _HANDSHAKE_HEADER) and message[0] == _CLIENT_HELLO
     return message[:length] if whole else None
+
+
+def _may_be_hello(stream: bytearray) -> bool:
+    """Tell whether TLS records with a ClientHello may begin like this."""
+    known = stream[:1] + stream[1:2] + stream[5:6]
+    return known == bytes((_HANDSHAKE, 3, _CLIENT_HELLO))[: len(known)]
 
 
 def _hello_in_records(stream: bytearray) -> bytes | None:

@@ -7,13 +7,16 @@ from __future__ import annotations
 from streamgauge.decode.accelerate import hot, inner
 from streamgauge.decode.load_kernels import load8, load16, signed
 from streamgauge.decode.network_kernels import DST_IP, SRC_IP
-from streamgauge.decode.output import AT, COUNT, END, KIND, RESERVED, ROW, SLOW, WAITING
+from streamgauge.decode.output import AT, COUNT, END, KIND, PARTIAL, RESERVED, ROW, SLOW, WAITING
 from streamgauge.decode.transport_kernels import DST_PORT, SRC_PORT, TCP_SEQ
 
 #: Pool bytes kept free for the texts of a handshake that is joined or decrypted, which are cut to it.
 JOINED_RESERVE = 2048
 #: A ClientHello that claims to be longer is not waited for (the largest real ones, with post-quantum keys, are 2 kB).
 MAX_HELLO = 16384
+#: Bytes of a record that tell a ClientHello and its length: the record's header, the message's type and length.
+TELLING = 9
+HANDSHAKE, CLIENT_HELLO = 22, 1
 #: Record headers that may stand between the parts of a ClientHello that several records hold.
 RECORDS_SLACK = 64
 
@@ -21,6 +24,9 @@ RECORDS_SLACK = 64
 SPREAD = 0x9E3779B1
 SEQUENCE = 0xFFFFFFFF
 MASK = 0x7FFFFFFF
+
+#: Whether a segment goes on with a ClientHello; perhaps: with what may be one.
+NOT_AWAITED, AWAITED, PERHAPS_AWAITED = 0, 1, 2
 
 
 @inner
@@ -76,18 +82,45 @@ def wait_for_more(data, hello, rows, row, payload):
 
 
 @inner
+def may_begin_hello(data, at, end):
+    """Tell whether a segment that is too short to tell may begin a ClientHello: nothing in it says that it does not."""
+    size = end - at
+    return (
+        0 < size < TELLING
+        and load8(data, at) == HANDSHAKE
+        and (size < 2 or load8(data, at + 1) == 3)
+        and (size < 3 or load8(data, at + 2) <= 4)
+        and (size < 6 or load8(data, at + 5) == CLIENT_HELLO)
+    )
+
+
+@inner
+def mark_beginning(data, at, end, rows, row):
+    """Mark a segment that may begin a ClientHello of unknown length; what follows is no TLS until it is whole."""
+    mark_slow(rows, row, PARTIAL, at, end)
+    place = place_of(rows, row)
+    rows.waiting[place, 0] = flow_hash(rows, row) + 1
+    rows.waiting[place, 1] = signed(rows.u4[TCP_SEQ, row])
+    rows.waiting[place, 2] = -(MAX_HELLO + RECORDS_SLACK)
+    rows.mark_state[WAITING] = 1
+
+
+@inner
 def goes_on(rows, row, place):
-    """Tell whether a segment goes on with the ClientHello that is waited for at a place; past it the place is freed."""
+    """Tell how a segment goes on with the ClientHello waited for at a place; past its end the place is freed."""
     if rows.waiting[place, 0] != flow_hash(rows, row) + 1:
-        return False
+        return NOT_AWAITED
+    total = rows.waiting[place, 2]
     ahead = (signed(rows.u4[TCP_SEQ, row]) - rows.waiting[place, 1]) & SEQUENCE
-    if rows.waiting[place, 2] <= ahead <= MASK:
+    if abs(total) <= ahead <= MASK:
         rows.waiting[place, 0] = 0
-    return 0 < ahead < rows.waiting[place, 2]
+    if not 0 < ahead < abs(total):
+        return NOT_AWAITED
+    return AWAITED if total > 0 else PERHAPS_AWAITED
 
 
 @hot
 def is_awaited(rows, row):
     """Tell whether a segment goes on with a ClientHello: all segments are asked, once any hello was waited for."""
     place = place_of(rows, row)
-    return rows.waiting[place, 0] != 0 and goes_on(rows, row, place)
+    return NOT_AWAITED if rows.waiting[place, 0] == 0 else goes_on(rows, row, place)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: Marks of one call of the decoder; when they are used up it stops early and is called again.
 CAPACITY: Final = 1024
 
+#: One packet may end what is waited for, and begin a handshake.
+PER_PACKET: Final = 2
+
 #: Flows whose next segments are noted because they go on with a ClientHello; the newest take the places of the oldest.
 WAITING_FLOWS: Final = 1024
 
@@ -53,7 +56,8 @@ class Marks(NamedTuple):
     #: One line a mark: elements ``ROW``, ``AT``, ``END``, ``KIND``.
     marks: npt.NDArray[np.int64]
     mark_state: npt.NDArray[np.int64]
-    #: One line a flow: hash plus one (0: free), first sequence number of the ClientHello, its length.
+    #: One line a flow: hash plus one (0: free), first sequence number of the ClientHello, its length; negative, the
+    #: most it can be, where too little was seen to know it.
     waiting: npt.NDArray[np.int64]
 
 

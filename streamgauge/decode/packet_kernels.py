@@ -10,7 +10,7 @@ from streamgauge.decode.link_kernels import read_link
 from streamgauge.decode.link_words import OK, TAG
 from streamgauge.decode.load_kernels import prefetch, signed
 from streamgauge.decode.network_kernels import HAS_ARP, HAS_IP, IP_PROTOCOL, NO_TRANSPORT, read_network
-from streamgauge.decode.output import COUNT, DECAPSULATE, RESERVED, SLOW
+from streamgauge.decode.output import COUNT, DECAPSULATE, PER_PACKET, RESERVED, SLOW
 from streamgauge.decode.text_kernels import MAX_TEXT, TEXTS_PER_PACKET, keep_bytes
 from streamgauge.decode.transport_kernels import CLASS_OTHER, read_transport, traffic_class
 from streamgauge.decode.tunnel_kernels import HAS_OUTER, HAS_TUNNEL_ID, NONE, may_be_tunnel, read_tunnels
@@ -97,7 +97,7 @@ def decode_packets(data, index, first, last, rows, capacity, frame_bytes):
         needed = min(captured, MAX_TEXT * TEXTS_PER_PACKET) + NAME_RESERVE + kept
         if row > 0 and rows.state[1] + rows.mark_state[RESERVED] + needed > rows.pool.size:
             break
-        if rows.mark_state[COUNT] == len(rows.marks):
+        if rows.mark_state[COUNT] + PER_PACKET > len(rows.marks):
             break
         wire = max(signed(index.wire[packet]), captured)
         tag = signed(index.tag[packet])

@@ -9,13 +9,13 @@ from __future__ import annotations
 # (Numba types kernels when it compiles them.)
 from streamgauge.decode.accelerate import inner
 from streamgauge.decode.load_kernels import load8, load16
-from streamgauge.decode.mark_kernels import mark, wait_for_more
+from streamgauge.decode.mark_kernels import CLIENT_HELLO, HANDSHAKE, mark, wait_for_more
 from streamgauge.decode.output import HELLO
 from streamgauge.decode.text_kernels import MAX_TEXT
 from streamgauge.protocols import App
 
-CHANGE_CIPHER_SPEC, HANDSHAKE, HEARTBEAT = 20, 22, 24
-CLIENT_HELLO, SERVER_HELLO = 1, 2
+CHANGE_CIPHER_SPEC, HEARTBEAT = 20, 24
+SERVER_HELLO = 2
 
 RECORD_HEADER, HANDSHAKE_HEADER = 5, 4
 #: 2^14 plus the expansion that TLS 1.2 allows (RFC 5246, 6.2.3).
@@ -46,10 +46,12 @@ def is_record(data, at, end):
 
 @inner
 def mark_hello(data, at, end, rows, row, payload):
-    """Mark the hello whose record begins at ``at``; wait for the rest of a ClientHello."""
-    mark(rows, row, HELLO, at, end, min(end - at, 2 * MAX_TEXT) + HELLO_RESERVE)
+    """Mark the hello whose record begins at ``at``, if its length is there; wait for the rest of a ClientHello."""
     body = at + RECORD_HEADER
-    if load8(data, body) == CLIENT_HELLO and body + HANDSHAKE_HEADER <= end:
+    if body + HANDSHAKE_HEADER > end:
+        return
+    mark(rows, row, HELLO, at, end, min(end - at, 2 * MAX_TEXT) + HELLO_RESERVE)
+    if load8(data, body) == CLIENT_HELLO:
         length = HANDSHAKE_HEADER + (load8(data, body + 1) << 16 | load16(data, body + 2))
         if length > min(end - body, load16(data, at + 3)):
             wait_for_more(data, at, rows, row, payload)

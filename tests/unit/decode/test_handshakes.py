@@ -84,6 +84,46 @@ def test_two_segments():
     assert decoder.handshakes.joined == 1
 
 
+SHORT = record(hello(NAME, after=extension(16, listed(b"h2"))))
+
+
+@pytest.mark.parametrize("cut", [*range(1, 60), *range(60, len(SHORT), 37), len(SHORT) - 1])
+def test_two_segments_wherever_they_are_cut(cut):
+    """Also a first segment that is too short to tell what it begins; the name is told once, by one of the two."""
+    [expected] = decode_packets([segment(SHORT, 0)])
+    decoder = Decoder()
+    first, second = decode_all(segments(SHORT, cut), decoder)
+
+    assert {name: second[name] for name in ("ja4", "tls_version", "app")} == {
+        name: expected[name] for name in ("ja4", "tls_version", "app")
+    }
+    for name in ("tls_sni", "tls_alpn"):
+        assert [row[name] for row in (first, second) if name in row] == [expected[name]]
+    assert decoder.handshakes.joined == 1
+
+
+def test_a_byte_at_a_time():
+    """As some do to be overlooked: the row that completes the hello has it all, the others have nothing."""
+    decoder = Decoder()
+    *before, last = [decode_all([packet], decoder)[0] for packet in segments(SHORT, *range(1, len(SHORT)))]
+
+    assert (last["tls_sni"], last["app"]) == (NAME, "tls")
+    assert [row for row in before if "ja4" in row or "tls_sni" in row] == []
+
+
+def test_what_may_begin_a_hello_and_does_not():
+    """Control-V of a terminal is the first byte of a record: what comes after it is recognised as if it were not."""
+    decoder = Decoder()
+    request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    stream = b"\x16" + request + b"x" * 20
+    typed, asked, after = decode_all(segments(stream, 1, 1 + len(request)), decoder)
+
+    assert ("app" in typed, asked["app"], asked["http_host"], "app" in after) == (False, "http", b"a", False)
+    assert decoder.handshakes.joined == 0
+    assert len(decoder._handshakes._tcp) == 0
+    assert not decoder._marks.waiting[:, 0].any()
+
+
 def test_the_server_name_is_told_once():
     """A name that the first segment shows is not repeated by the row that completes the hello."""
     stream = record(hello(NAME, after=extension(21, bytes(2000))))
