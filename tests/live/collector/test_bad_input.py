@@ -112,3 +112,17 @@ def test_dump_masks_secrets(scratch, nowhere, monkeypatch):
     assert "STREAMGAUGE_COLLECTOR_NODE=node-a" in lines
     assert "STREAMGAUGE_NATS_PASSWORD=********" in lines
     assert not any("very-private-words" in line for line in lines)
+
+
+def test_settings_are_options_too(scratch, nowhere, monkeypatch):
+    """An option outdoes its variable; a wrong one is named like the variable it stands for."""
+    monkeypatch.setitem(os.environ, "STREAMGAUGE_COLLECTOR_WORKERS", "3")
+    collector = CollectorProcess(scratch, nats_url=nowhere)
+    status, lines = collector.run("--dump", "--workers", "2", "--no-decapsulate", "--community-id")
+    wrong = collector.run("--dump", "--workers", "none")
+
+    assert status == 0
+    for name, value in (("WORKERS", "2"), ("DECAPSULATE", "False"), ("COMMUNITY_ID", "True"), ("NODE", "node-a")):
+        assert f"STREAMGAUGE_COLLECTOR_{name}={value}" in lines
+    assert wrong[0] == 2
+    assert wrong[1][0].startswith("streamgauge: STREAMGAUGE_COLLECTOR_WORKERS=none: ")
