@@ -5,17 +5,28 @@ given the password, and all that follows, in the clear. So is whoever answers fo
 
 It also takes a message with a header ``Status`` for what the server says about a request, and drops it. Anybody who may
 publish may send that header: a reader that must not miss a message would ask for it again for ever.
+
+And it stops reading at a subject or header that is no text, until the server takes the connection for dead; then such a
+message is delivered again. Here it is a message like any other, which its reader can put aside.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
+import nats.protocol.parser
 from nats.aio.client import Client as NatsClient
 from nats.errors import Error as NatsError
 
 #: Where a message of a stream is acknowledged; nothing the server says itself is.
 _DELIVERED: Final = b"$JS.ACK."
+
+_WORD: Final = rb"([^ \t\r\n]+)[ \t]+"
+# Words of a line are parted by blanks and tabs alone. nats-py parts them at form feeds and vertical tabs as well, and
+# so does not know a message whose subject has one.
+nats.protocol.parser.MSG_RE = re.compile(rb"\AMSG[ \t]+" + _WORD * 2 + b"(" + _WORD + rb")?(\d+)\r\n")
+nats.protocol.parser.HMSG_RE = re.compile(rb"\AHMSG[ \t]+" + _WORD * 2 + b"(" + _WORD + rb")?(\d+)[ \t]+(\d+)\r\n")
 
 
 class NotEncryptedError(NatsError):
@@ -39,10 +50,25 @@ class Client(NatsClient):
     ) -> Any:
         if headers and reply.startswith(_DELIVERED):
             headers.pop("Status", None)
-        return super()._build_message(sid, subject, reply, data, headers)
+        try:
+            return super()._build_message(sid, subject, reply, data, headers)
+        except UnicodeDecodeError:
+            return super()._build_message(sid, _as_text(subject), _as_text(reply), data, headers)
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        try:
+            return await super()._process_headers(headers)
+        except (UnicodeDecodeError, IndexError):
+            # Cut off, or no text: without headers its reader knows it for none of ours.
+            return None
 
     def _is_to_encrypt(self) -> bool:
         server = self._current_server
         scheme = server.uri.scheme if server is not None else ""
         # With wss the transport below has done it.
         return scheme not in ("ws", "wss") and (scheme == "tls" or self.options.get("tls") is not None)
+
+
+def _as_text(name: bytes) -> bytes:
+    """Return a subject with U+FFFD in the place of what is no UTF-8."""
+    return name.decode(errors="replace").encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from datetime import UTC, datetime
 
@@ -176,6 +177,24 @@ async def test_no_message_stops_a_shard(run):
 
     assert len(await eventually(lambda: _quarantine(one, 8))) == 8
     assert one.failure.error is None
+
+
+async def test_what_no_client_would_write_stops_no_shard(run, nats_server):
+    """Subjects and headers that are no text, or cut off, as anybody may send them who can open a socket."""
+    one = await run()
+    subjects_sent = (b"traffic.v1.\xff\xfe.tcp", b"traffic.v1.node\x0ba.tcp", b"traffic.v1.node\x0ca.tcp")
+    heads = (b"NATS/1.0", b"\xff\xfe", b"NATS/1.0 \xff\xff\xff\r\n\r\n", b"NATS/1.0 404 \xff\r\n\r\n")
+    lines = [b"PUB %b 1\r\nx" % subject for subject in subjects_sent]
+    lines += [b"HPUB %b %d %d\r\n%bx" % (subjects_sent[1], len(head), len(head) + 1, head) for head in heads]
+    with socket.create_connection(("127.0.0.1", nats_server.port)) as raw:
+        raw.sendall(b'CONNECT {"verbose":false,"pedantic":false,"headers":true}\r\n')
+        raw.sendall(b"".join(line + b"\r\n" for line in lines) + b"PING\r\n")
+        await publish(one.bus.jetstream, 1)
+        await one.all_stored(100)
+
+    assert len(await eventually(lambda: _quarantine(one, len(lines)))) == len(lines)
+    assert one.failure.error is None
+    assert one.bus.disconnects == 0
 
 
 async def test_a_batch_that_breaks_the_encoder(run, monkeypatch):
