@@ -12,6 +12,7 @@ import fnmatch
 import select
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +37,8 @@ _sampled = Sampled(_log)
 
 #: Seconds between two looks at which interfaces there are, if the kernel does not say that one changed.
 _SCAN_INTERVAL: Final = 1.0
+#: Seconds until one that could not be captured is tried again: a try may itself change it (promiscuous), and be told.
+_REFUSED_PAUSE: Final = 0.5
 #: Bytes of a block at most where a pattern chose the interface: a node has a hundred of them, and a ring takes all its
 #: memory when it is opened. A packet that a card or a container hands over in one piece has up to 64 KiB.
 _MATCHED_BLOCK_BYTES: Final = 128 << 10
@@ -81,8 +84,8 @@ class RingsSource:
         self._follower: threading.Thread | None = None
         #: What ended the follower, if anything did.
         self._fault: Exception | None = None
-        #: Interfaces that cannot be captured, and why.
-        self._refused: dict[str, str] = {}
+        #: Interfaces that cannot be captured, why, and when that was tried (monotonic).
+        self._refused: dict[str, tuple[str, float]] = {}
         self._appeared = self._disappeared = 0
 
     def check(self) -> None:
@@ -205,7 +208,7 @@ class RingsSource:
             del self._refused[name]
         for name, number in there.items():
             # One that came back under its name waits until the old rings are drained.
-            if any(name in rings for rings in self._rings):
+            if any(name in rings for rings in self._rings) or self._was_just_refused(name):
                 continue
             if self._try_to_plug(name, number):
                 self._appeared += 1
@@ -216,12 +219,16 @@ class RingsSource:
         try:
             plugged = self._plug(name, number)
         except StreamgaugeError as error:
-            if self._refused.get(name) != str(error):
-                self._refused[name] = str(error)
+            before, _ = self._refused.get(name, ("", 0.0))
+            self._refused[name] = str(error), time.monotonic()
+            if before != str(error):
                 _log.warning("interface cannot be captured", interface=name, error=str(error))
             return False
         self._refused.pop(name, None)
         return plugged
+
+    def _was_just_refused(self, name: str) -> bool:
+        return name in self._refused and time.monotonic() - self._refused[name][1] < _REFUSED_PAUSE
 
     def _plug(self, name: str, number: int) -> bool:
         """Open the rings of an interface; no packet is let in before every worker is in the group.

@@ -13,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.collector.sources import ring
+from services.collector.sources.packet_socket import PacketSocket
 from services.collector.sources.ring import RingSource
 from services.collector.sources.ring_kernels import UNKNOWN_LINK
 from services.collector.sources.rings import RingsSource
@@ -156,6 +157,21 @@ def test_down_and_up_again_is_the_same_interface(wire):
         eventually_sync(lambda: sum(seen.values()) == 20, within=30)
 
         assert (source.changes().appeared, source.changes().disappeared) == (0, 0)
+
+
+def test_a_try_that_changes_the_interface_is_not_repeated_at_once(wire, monkeypatch):
+    """To be promiscuous is a change, which the kernel tells of: it must not bring on the next try at once."""
+    tries = []
+
+    def refuse(*_):  # as a kernel before 6.13 does while the interface is down
+        tries.append(time.monotonic())
+        raise CaptureError("down")
+
+    monkeypatch.setattr(PacketSocket, "join", refuse)
+    with captured(CollectorSettings(interface=f"{wire.here}*", workers=2, promiscuous=True)):
+        threading.Event().wait(2.5)
+
+    assert 2 <= len(tries) <= 6
 
 
 def test_an_interface_that_cannot_be_captured_harms_no_other(wire, monkeypatch):
