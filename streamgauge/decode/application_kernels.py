@@ -129,13 +129,15 @@ def read_application(data, protocol, header, at, end, wire_end, rows, row):
         return UNKNOWN, 0, OK
     if protocol == TCP:
         source_port, destination_port = load16(data, header), load16(data, header + 2)
+        awaited = NOT_AWAITED
         if rows.mark_state[WAITING]:
             awaited = is_awaited(rows, row)
             if awaited != NOT_AWAITED:
                 mark_slow(rows, row, CONTINUATION, at, end)
             if awaited == AWAITED:
                 return TLS, 0, OK
-        if at + TELLING > end and may_begin_hello(data, at, end):
+        # A byte that may begin a hello may as well be the next of one.
+        if at + TELLING > end and awaited == NOT_AWAITED and may_begin_hello(data, at, end):
             mark_beginning(data, at, end, rows, row)
         if may_be_application(data, at, end, source_port, destination_port):
             return read_tcp_application(data, at, end, wire_end, source_port, destination_port, rows, row)

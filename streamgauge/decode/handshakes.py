@@ -9,7 +9,7 @@ Everything is bounded: streams at a time, bytes of each, decryptions a call. Wha
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -25,7 +25,7 @@ from streamgauge.decode.output import (
     new_marks,
     output,
 )
-from streamgauge.decode.pieces import MAX_BYTES, Pieces
+from streamgauge.decode.pieces import MAX_BYTES, HelloInRecords, Pieces
 from streamgauge.decode.quic import QuicError, client_crypto, connection_id
 from streamgauge.protocols import App
 from streamgauge.schema import SLOTS, Present, TrafficClass
@@ -36,12 +36,13 @@ if TYPE_CHECKING:
     from streamgauge.decode.fingerprints import Fingerprints
     from streamgauge.rows import Rows
 
-#: ClientHellos that are waited for at a time, of TCP and of QUIC each: at most so many times ``pieces.MAX_BYTES``.
+#: ClientHellos that are waited for at a time, of TCP and of QUIC each: for each at most three times
+#: ``pieces.MAX_BYTES``, which are what is joined, what is loose, and the message without headers of records.
 MAX_STREAMS: Final = 512
 #: QUIC datagrams that are decrypted in one call of the decoder; about 60 µs each.
 MAX_DECRYPTIONS: Final = 256
 
-_RECORD_HEADER, _HANDSHAKE_HEADER = 5, 4
+_HANDSHAKE_HEADER = 4
 _HANDSHAKE, _CLIENT_HELLO = 22, 1
 _SEQUENCE: Final = 0xFFFFFFFF
 #: Elements of ``Marks.waiting``.
@@ -54,7 +55,7 @@ _Flow = tuple[int, ...]
 class Counters:
     """What became of the handshakes that took more than one look."""
 
-    #: ClientHellos put together from several segments.
+    #: ClientHellos put together from several segments or records.
     joined: int = 0
     #: ClientHellos read from QUIC.
     decrypted: int = 0
@@ -71,6 +72,7 @@ class _Stream:
     """A ClientHello on its way."""
 
     pieces: Pieces
+    records: HelloInRecords = field(default_factory=HelloInRecords)
     #: TCP: sequence number of its record.
     sequence: int = 0
     #: QUIC: identifier the keys come from.
@@ -100,7 +102,7 @@ class Handshakes:
                 continue
             content = data[at:end].tobytes()
             if kind == PARTIAL:
-                self._begin(content, rows, row)
+                self._begin(content, rows, row, out)
             elif kind == CONTINUATION:
                 self._go_on(content, rows, row, out)
             elif decryptions < MAX_DECRYPTIONS:
@@ -108,13 +110,23 @@ class Handshakes:
             else:
                 self.counters.skipped += 1
 
-    def _begin(self, records: bytes, rows: Rows, row: int) -> None:
+    def _begin(self, records: bytes, rows: Rows, row: int, out: Output) -> None:
         """Start waiting for the rest of a ClientHello; ``records`` ends where the segment ends."""
+        flow = _flow(rows, row)
         before = int(rows.column("payload_bytes")[row]) - len(records)
-        stream = _Stream(Pieces(), (int(rows.column("tcp_seq")[row]) + before) & _SEQUENCE)
-        stream.told = int(rows.column("present")[row])
+        sequence = (int(rows.column("tcp_seq")[row]) + before) & _SEQUENCE
+        stream = self._tcp.get(flow)
+        if stream is None or stream.sequence != sequence:  # else it was sent again
+            stream = _Stream(Pieces(), sequence=sequence, told=int(rows.column("present")[row]))
         stream.pieces.put(0, records)
-        self._remember(self._tcp, _flow(rows, row), stream)
+        hello = stream.records.read(stream.pieces.joined)
+        if hello is None:
+            self._remember(self._tcp, flow, stream)
+            return
+        self._tcp.pop(flow, None)
+        out.waiting[out.waiting[:, _FIRST] == int(rows.column("tcp_seq")[row]), _TAKEN] = 0
+        self.counters.joined += 1
+        self._fill(hello, JOINED, rows, row, told=0)
 
     def _go_on(self, segment: bytes, rows: Rows, row: int, out: Output) -> None:
         flow = _flow(rows, row)
@@ -125,7 +137,7 @@ class Handshakes:
         if ahead > MAX_BYTES:
             return
         stream.pieces.put(ahead, segment)
-        hello = _hello_in_records(stream.pieces.joined)
+        hello = stream.records.read(stream.pieces.joined)
         if hello is None and _may_be_hello(stream.pieces.joined):
             return
         del self._tcp[flow]
@@ -211,13 +223,3 @@ def _may_be_hello(stream: bytearray) -> bool:
     """Tell whether TLS records with a ClientHello may begin like this."""
     known = stream[:1] + stream[1:2] + stream[5:6]
     return known == bytes((_HANDSHAKE, 3, _CLIENT_HELLO))[: len(known)]
-
-
-def _hello_in_records(stream: bytearray) -> bytes | None:
-    """Return the ClientHello that TLS records begin with; it may reach over several (RFC 8446, 5.1)."""
-    message, at = b"", 0
-    while at + _RECORD_HEADER <= len(stream) and stream[at] == _HANDSHAKE:
-        length = int.from_bytes(stream[at + 3 : at + 5], "big")
-        message += stream[at + _RECORD_HEADER : at + _RECORD_HEADER + length]
-        at += _RECORD_HEADER + length
-    return _whole_hello(message)

@@ -9,7 +9,7 @@ from __future__ import annotations
 # (Numba types kernels when it compiles them.)
 from streamgauge.decode.accelerate import inner
 from streamgauge.decode.load_kernels import load8, load16
-from streamgauge.decode.mark_kernels import CLIENT_HELLO, HANDSHAKE, mark, wait_for_more
+from streamgauge.decode.mark_kernels import CLIENT_HELLO, HANDSHAKE, JOINED_RESERVE, mark, mark_beginning, wait_for_more
 from streamgauge.decode.output import HELLO
 from streamgauge.decode.text_kernels import MAX_TEXT
 from streamgauge.protocols import App
@@ -50,11 +50,17 @@ def mark_hello(data, at, end, rows, row, payload):
     body = at + RECORD_HEADER
     if body + HANDSHAKE_HEADER > end:
         return
-    mark(rows, row, HELLO, at, end, min(end - at, 2 * MAX_TEXT) + HELLO_RESERVE)
-    if load8(data, body) == CLIENT_HELLO:
-        length = HANDSHAKE_HEADER + (load8(data, body + 1) << 16 | load16(data, body + 2))
-        if length > min(end - body, load16(data, at + 3)):
-            wait_for_more(data, at, rows, row, payload)
+    record = load16(data, at + 3)
+    is_client = load8(data, body) == CLIENT_HELLO
+    if is_client and record < HANDSHAKE_HEADER:  # the length goes on in the next record
+        mark_beginning(data, at, end, rows, row)
+        return
+    reserve = min(end - at, 2 * MAX_TEXT) + HELLO_RESERVE
+    length = HANDSHAKE_HEADER + (load8(data, body + 1) << 16 | load16(data, body + 2))
+    if is_client and length > min(end - body, record):
+        reserve += JOINED_RESERVE  # the next records of this segment may have the rest
+        wait_for_more(data, at, rows, row, payload)
+    mark(rows, row, HELLO, at, end, reserve)
 
 
 @inner

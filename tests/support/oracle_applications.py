@@ -130,10 +130,22 @@ def read_tls(payload, row):
         body, following = payload[5 : 5 + length], payload[5 + length :]
         if payload[0] == 22 and body[:1] in (b"\1", b"\2"):
             hellos.read_hello(body, row)
+            if body[:1] == b"\1":
+                read_joined(payload[:16448], row)
             return
         payload = following
         if not is_record(payload):
             return
+
+
+def read_joined(records, row):
+    """Read a ClientHello that several records of one segment hold, if all of it is there."""
+    message = b""
+    while len(records) >= 5 and records[0] == 22:
+        length = int.from_bytes(records[3:5], "big")
+        message, records = message + records[5 : 5 + length], records[5 + length :]
+    if len(message) >= 4 and len(message) >= 4 + int.from_bytes(message[1:4], "big"):
+        hellos.read_hello(message, row)
 
 
 def read_dns(view, start, wire, row):

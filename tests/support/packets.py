@@ -127,6 +127,7 @@ _hellos = st.one_of(
 _tls = st.one_of(
     st.builds(record, _hellos),
     st.builds(lambda message: b"\x14\3\3\0\1\1" + record(message), _hellos),
+    st.builds(lambda message, cut: record(message[:cut]) + record(message[cut:]), _hellos, st.integers(1, 60)),
     st.sampled_from([b"\x17\3\3\0\x10" + bytes(16), b"\x15\3\3\0\2\1\0", b"SSH-2.0-x\r\n"]),
 )
 _quic = st.builds(

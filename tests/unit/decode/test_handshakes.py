@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from streamgauge.decode import Decoder, handshakes
-from streamgauge.decode.pieces import MAX_BYTES, Pieces
+from streamgauge.decode.pieces import MAX_BYTES, HelloInRecords, Pieces
 from streamgauge.decode.quic import QuicError, client_crypto, client_keys, connection_id
 from streamgauge.rows import Rows
 from tests.support.decoding import as_dictionaries, decode_packets, index_of
@@ -111,6 +111,54 @@ def test_a_byte_at_a_time():
     assert [row for row in before if "ja4" in row or "tls_sni" in row] == []
 
 
+def test_a_byte_that_looks_like_a_beginning():
+    """A hello sent in small pieces has pieces that start as a record does (here extension 22); they begin nothing."""
+    stream = record(hello(NAME, before=extension(22, b""), after=extension(16, listed(b"h2"))))
+    [expected] = decode_packets([segment(stream, 0)])
+    decoder = Decoder()
+    rows = [decode_all([packet], decoder)[0] for packet in segments(stream, *range(1, len(stream)))]
+
+    assert stream.count(b"\x16") > 1
+    assert [row["ja4"] for row in rows if "ja4" in row] == [expected["ja4"]]
+
+
+def test_a_beginning_that_is_sent_again():
+    """What was seen in the meantime is kept."""
+    first, second, third = segments(record(LONG), 700, 1400)
+    rows = decode_all([first, third, first, second], Decoder())
+
+    assert rows[3]["ja4"] == whole()["ja4"]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 4, 5, 40, 70])
+def test_one_segment_with_a_hello_in_two_records(cut):
+    """Wherever the records divide it, in one segment or two, it reads as in one record; nothing is waited for after."""
+    message = SHORT[5:]
+    [expected] = decode_packets([segment(SHORT, 0)])
+    stream = record(message[:cut]) + record(message[cut:])
+    decoder = Decoder()
+    [row] = decode_all([segment(stream, 0)], decoder)
+    [after] = decode_all([segment(b"other", len(stream))], decoder)
+    halves = decode_all(segments(stream, len(stream) - 3), Decoder())
+
+    assert {name: row.get(name) for name in ("app", "ja4", "tls_sni", "tls_alpn", "tls_version")} == {
+        name: expected[name] for name in ("app", "ja4", "tls_sni", "tls_alpn", "tls_version")
+    }
+    assert halves[1]["ja4"] == expected["ja4"]
+    assert "app" not in after
+    assert len(decoder._handshakes._tcp) == 0
+
+
+def test_each_byte_of_a_hello_is_looked_at_once():
+    """Records of one byte, a segment for each: the reader goes on where it was, and the time grows with the bytes."""
+    stream = bytearray(b"".join(record(LONG[at : at + 1]) for at in range(len(LONG))))
+    reader = HelloInRecords()
+    found = [reader.read(stream[:end]) for end in range(6, len(stream) + 1, 6)]
+
+    assert (found[:-1].count(None), found[-1]) == (len(LONG) - 1, LONG)
+    assert (reader._at, len(reader._message)) == (len(stream), len(LONG))
+
+
 def test_what_may_begin_a_hello_and_does_not():
     """Control-V of a terminal is the first byte of a record: what comes after it is recognised as if it were not."""
     decoder = Decoder()
@@ -183,6 +231,15 @@ def test_pieces():
         pieces.put(offset, piece)
 
     assert pieces.joined == b"abcdXfghij"
+
+
+def test_loose_pieces_are_bounded_together():
+    """Pieces of 16 kB that overlap and never join do not add up."""
+    pieces = Pieces()
+    for offset in range(1, 40):
+        pieces.put(offset, bytes(16_000))
+
+    assert sum(map(len, pieces._loose.values())) <= MAX_BYTES
 
 
 @pytest.mark.parametrize(
