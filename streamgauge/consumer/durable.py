@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from streamgauge.consumer.reread import account, dealt_with
 from streamgauge.consumer.source import Message
 from streamgauge.errors import BusError
 from streamgauge.lifecycle import cancel, spawn
@@ -35,6 +36,8 @@ _FETCH: Final = 8
 #: Seconds between two notes of the numbers seen, which the server keeps beside the consumer.
 _NOTE_INTERVAL: Final = 5.0
 _STATE: Final = "streamgauge.seen"
+#: Of the note's form; another one is not understood, and read as none.
+_VERSION: Final = 2
 #: The server takes 128 KiB of metadata.
 _LONGEST_STATE: Final = 120_000
 
@@ -99,7 +102,7 @@ class DurableSource:
                 info = await jetstream.consumer_info(self._reader.name, self._name)
             except NotFoundError:
                 info = await jetstream.add_consumer(self._reader.name, self._new())
-            self._take_over(info, stream.state.first_seq)
+            await self._take_over(info, stream.state.first_seq)
             self._pull = await jetstream.pull_subscribe_bind(self._name, self._reader.name)
         except APIError as error:
             raise BusError(f"consumer {self._name}: {error.description}") from error
@@ -126,7 +129,7 @@ class DurableSource:
             max_ack_pending=4 * _FETCH,
         )
 
-    def _take_over(self, info: ConsumerInfo, first_in_stream: int) -> None:
+    async def _take_over(self, info: ConsumerInfo, first_in_stream: int) -> None:
         config = info.config
         if config.filter_subject != self._subject:
             raise BusError(
@@ -137,6 +140,8 @@ class DurableSource:
         self._ack_wait = config.ack_wait or self._ack_wait
         noted = (config.metadata or {}).get(_STATE)
         state: dict[str, Any] = orjson.loads(zlib.decompress(base64.b64decode(noted))) if noted else {}
+        if state.get("version") != _VERSION:
+            state = {}
         floor = info.ack_floor.stream_seq if info.ack_floor else 0
         deliveries = info.delivered.consumer_seq if info.delivered else 0
         # The server moves the floor over what it discards, so only above the first message does it say what was read.
@@ -146,8 +151,17 @@ class DurableSource:
             self._reader.position = max(floor, first_in_stream - 1)
         self._deliveries = deliveries
         stale = bool(state) and state["deliveries"] < deliveries
-        if state and not (stale and floor >= first_in_stream):
-            self._tracker.restore(state["nodes"], stale=stale)
+        if not state:
+            # Whoever is killed before the first batch is dealt with has begun here.
+            self._dirty = True
+        elif not stale or floor < first_in_stream:
+            self._tracker.restore(state["seen"], stale=stale)
+        else:
+            messages = await dealt_with(self._reader, self._subject, state["stream"], info)
+            if messages is not None:
+                self._tracker.restore(state["seen"], stale=False)
+                for message in messages:
+                    account(self._tracker, message)
 
     async def next(self, wait: float) -> Message | None:
         """Return the next message, None if there was none within ``wait`` seconds."""
@@ -216,6 +230,7 @@ class DurableSource:
         held = self._held.pop(message.reply, None)
         if held is not None:
             await _quietly(held.term())
+            self._dirty = True
 
     async def stop(self) -> None:
         """Give back at once what was not dealt with, and note what was seen."""
@@ -231,6 +246,8 @@ class DurableSource:
 
     async def _keep(self) -> None:
         """Tell the server that what is held is being worked on, and note what was seen now and then."""
+        if self._dirty:
+            await self._note()
         while True:
             await asyncio.sleep(min(self._ack_wait / 3, _NOTE_INTERVAL))
             if not self._reader.client.is_connected:
@@ -246,8 +263,14 @@ class DurableSource:
 
         assert self._config is not None
         self._dirty, self._noted_at = False, time.monotonic()
-        seen = {"stream": self._reader.position, "deliveries": self._deliveries, "nodes": self._tracker.state()}
-        state = base64.b64encode(zlib.compress(orjson.dumps(seen))).decode()
+        note = {
+            "version": _VERSION,
+            "stream": self._reader.position,
+            # Those that wait here may be dealt with before the next note.
+            "deliveries": self._deliveries - len(self._waiting),
+            "seen": self._tracker.state(),
+        }
+        state = base64.b64encode(zlib.compress(orjson.dumps(note))).decode()
         if len(state) > _LONGEST_STATE:
             return
         config = self._config.evolve(metadata={**(self._config.metadata or {}), _STATE: state})

@@ -11,8 +11,9 @@ node has gone on by more than a collector sends at a time, or after some seconds
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from streamgauge.ranges import RangeSet
@@ -226,10 +227,10 @@ class Tracker:
 
     def finish(self) -> list[Gap]:
         """Return what is left to tell when nothing more comes: holes, and ends that nobody heard of after a loss."""
-        gaps = self.due(float("inf"))
+        gaps = self.due(inf)
         for node in self._nodes:
             self._end_former(node)
-        return [*gaps, *self.due(float("inf"))]
+        return [*gaps, *self.due(inf)]
 
     @property
     def waiting(self) -> bool:
@@ -238,13 +239,13 @@ class Tracker:
 
     def state(self) -> dict[str, Any]:
         """Return what ``restore`` needs after a restart of the consumer, as JSON takes it."""
-        return {
+        nodes = {
             node: {
                 boot: {
                     name: [
                         *(line.seen.last, line.total),
                         *(
-                            [hole.first, hole.last, hole.after - hole.before]
+                            [hole.first, hole.last, hole.before, hole.after, hole.revealed_by]
                             for hole in self._holes.get((node, boot, name), ())
                         ),
                     ]
@@ -255,16 +256,23 @@ class Tracker:
             }
             for node, boots in self._nodes.items()
         }
+        return {"nodes": nodes, "untold": [[*astuple(gap)[:6], gap.reason.value, gap.exact] for gap in self._told]}
 
     def restore(self, state: Mapping[str, Any], *, stale: bool) -> None:
         """Go on from a former state; ``stale`` says that more had been read than it knows of."""
-        for node, boots in state.items():
+        self._told += [
+            Gap(node, boot, name, first, last, packets, Reason(reason), exact)
+            for node, boot, name, first, last, packets, reason, exact in state["untold"]
+        ]
+        for node, boots in state["nodes"].items():
             for boot, lines in boots.items():
                 known = self._nodes.setdefault(node, OrderedDict()).setdefault(boot, {})
                 for name, (last, total, *holes) in lines.items():
-                    self._told += [
-                        Gap(node, boot, name, first, end, packets, Reason.UNPUBLISHED) for first, end, packets in holes
-                    ]
+                    if holes:
+                        self._holes[node, boot, name] = [
+                            _Hole(first, end, before, after, revealed_by, -inf, Reason.UNPUBLISHED, exact=True)
+                            for first, end, before, after, revealed_by in holes
+                        ]
                     known[name] = _Line(RangeSet([[last, last]]), total, self._doubts, stale, again=last)
 
     def _take_unnumbered(self, envelope: Envelope) -> Verdict:

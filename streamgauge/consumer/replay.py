@@ -28,7 +28,7 @@ _POLL: Final = 0.25
 _NOT_FOUND: Final = "404"
 
 
-class _AwayError(Exception):
+class AwayError(Exception):
     """The server, or the stream's leader, does not answer now."""
 
 
@@ -59,6 +59,34 @@ class StreamReader:
             raise BusError(f"there is no stream {self.name}; `streamgauge bootstrap` creates it") from error
         except (NatsError, TimeoutError) as error:
             raise BusError(f"cannot ask for stream {self.name}: {error or 'no answer'}") from error
+
+    async def get(self, sequence: int, subject: str, since: dt.datetime | None = None) -> Message | None:
+        """Return the next message of a subject from a sequence on, or from a time if one is given; None: there is none.
+
+        Raises:
+            AwayError: no answer.
+            BusError: the server refuses.
+
+        """
+        from nats.errors import Error as NatsError
+
+        request: dict[str, Any] = {"seq": sequence, "next_by_subj": subject}
+        if since is not None:
+            request = {"start_time": since.isoformat(), "next_by_subj": subject}
+        try:
+            answer = await self.client.request(
+                f"$JS.API.DIRECT.GET.{self.name}", orjson.dumps(request), timeout=self.timeout
+            )
+        except (TimeoutError, NatsError) as error:
+            raise AwayError from error
+        headers = answer.headers or {}
+        # A message may have been published with a header of that name; an answer without one has no sequence.
+        status = None if "Nats-Sequence" in headers else headers.get("Status")
+        if status == _NOT_FOUND:
+            return None
+        if status:
+            raise BusError(f"stream {self.name}: {headers.get('Description', status)}")
+        return Message(headers["Nats-Subject"], headers, answer.data, int(headers["Nats-Sequence"]))
 
     async def explain(self, tracker: Tracker) -> None:
         """Tell the tracker if the stream has discarded what was not handed on yet."""
@@ -112,8 +140,8 @@ class ReplaySource:
             raise EndOfStreamError
         try:
             before = await self._last_sequence() if self._follow else self._end
-            message = await self._get() if before >= self._next else None
-        except _AwayError:
+            message = await self._reader.get(self._next, self._subject, self._since) if before >= self._next else None
+        except AwayError:
             await asyncio.sleep(min(wait, _POLL))
             return None
         if message is None:
@@ -139,7 +167,7 @@ class ReplaySource:
             try:
                 self._end = (await self._reader.info()).state.last_seq
             except BusError as error:
-                raise _AwayError from error
+                raise AwayError from error
         return self._end
 
     def _caught_up(self, last: int) -> None:
@@ -151,27 +179,6 @@ class ReplaySource:
         elif self._since is None:
             self._reader.position = max(self._reader.position, last)
             self._next = max(self._next, last + 1)
-
-    async def _get(self) -> Message | None:
-        from nats.errors import Error as NatsError
-
-        request: dict[str, Any] = {"seq": self._next, "next_by_subj": self._subject}
-        if self._since is not None:
-            request = {"start_time": self._since.isoformat(), "next_by_subj": self._subject}
-        try:
-            answer = await self._reader.client.request(
-                f"$JS.API.DIRECT.GET.{self._reader.name}", orjson.dumps(request), timeout=self._reader.timeout
-            )
-        except (TimeoutError, NatsError) as error:
-            raise _AwayError from error
-        headers = answer.headers or {}
-        # A message may have been published with a header of that name; an answer without one has no sequence.
-        status = None if "Nats-Sequence" in headers else headers.get("Status")
-        if status == _NOT_FOUND:
-            return None
-        if status:
-            raise BusError(f"stream {self._reader.name}: {headers.get('Description', status)}")
-        return Message(headers["Nats-Subject"], headers, answer.data, int(headers["Nats-Sequence"]))
 
     async def explain(self, tracker: Tracker) -> None:
         """Ask the stream what it discarded."""
