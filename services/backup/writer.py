@@ -16,12 +16,14 @@ import orjson
 
 from services.backup import parquet, records, table
 from streamgauge import footers, schema
-from streamgauge.errors import StoreConflictError, StoreError
+from streamgauge.errors import PayloadError, StoreConflictError, StoreError
 from streamgauge.leases import Span
 from streamgauge.logs import Sampled, get
 from streamgauge.objects import Manifest, ObjectName, Predecessor, SeenState, partition_hour
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     import pyarrow as pa
 
     from services.backup.assembly import Assembly
@@ -41,6 +43,7 @@ _log = get("writer")
 #: Seconds between two attempts while the storage is away: doubled from the first up to the last.
 _FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 15.0
+_PARQUET: Final = "application/vnd.apache.parquet"
 #: Messages put into quarantine at the same time: a sender that nobody can read may be as fast as any other.
 _ASIDE_AT_ONCE: Final = 8
 #: Characters of a reason that are kept: some repeat what they complain about.
@@ -219,37 +222,44 @@ class Writer:
     async def _upload_once(self, key: str, built: Built) -> StoredObject:
         """Upload an object that nobody else may have stored under this name with other content.
 
-        It may be there already: the answer to an earlier try was lost, or the writer before us died after it.
-
         Raises:
-            StoreError: something else is there.
+            StoreConflictError: something else is there.
 
         """
+        return await self._until_stored(key, lambda: self._put_or_find(key, built))
+
+    async def _put_or_find(self, key: str, built: Built) -> StoredObject:
+        """Try once. It may be there: the answer to an earlier try was lost, or the writer before us died after it."""
         try:
-            return await self._upload(key, built.data, exclusive=True)
-        except StoreConflictError:
+            return await self._store.put(key, built.data, content_type=_PARQUET, exclusive=True)
+        except StoreConflictError as error:
             stored = await self._store.stat(key)
             if stored is None:
-                raise
+                # An earlier try of ours is under way still; or someone has just removed it.
+                raise StoreError(f"{error}, and cannot be found") from error
+        try:
             found = (await footers.read(self._store, stored)).manifest
-            if found.shares != built.manifest.shares or found.stream_created != built.manifest.stream_created:
-                raise StoreError(f"{key} exists already and holds something else; move it away") from None
-            _log.info("found stored already", key=key)
-            return stored
+        except PayloadError as error:
+            raise _other(key) from error
+        if found.shares != built.manifest.shares or found.stream_created != built.manifest.stream_created:
+            raise _other(key)
+        _log.info("found stored already", key=key)
+        return stored
 
-    async def _upload(
-        self,
-        key: str,
-        data: memoryview,
-        content_type: str = "application/vnd.apache.parquet",
-        *,
-        exclusive: bool = False,
-    ) -> StoredObject:
-        """Upload until it is stored and verified. Nothing is given up: JetStream keeps what we do not acknowledge."""
+    async def _upload(self, key: str, data: memoryview, content_type: str) -> StoredObject:
+        return await self._until_stored(key, lambda: self._store.put(key, data, content_type=content_type))
+
+    async def _until_stored(self, key: str, attempt: Callable[[], Awaitable[StoredObject]]) -> StoredObject:
+        """Try until it is stored and verified. Nothing is given up: JetStream keeps what we do not acknowledge.
+
+        Raises:
+            StoreConflictError: something else is there.
+
+        """
         pause = _FIRST_PAUSE
         while True:
             try:
-                stored = await self._store.put(key, data, content_type=content_type, exclusive=exclusive)
+                stored = await attempt()
             except StoreConflictError:
                 raise
             except StoreError as error:
@@ -264,3 +274,7 @@ class Writer:
             # Spread out, so that replicas do not come back all at once.
             await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _other(key: str) -> StoreConflictError:
+    return StoreConflictError(f"{key} exists already and holds something else; move it away")

@@ -6,7 +6,9 @@ import os
 
 import pytest
 
+from streamgauge import footers
 from streamgauge.embedded import S3Server
+from streamgauge.errors import StoreAwayError
 from streamgauge.settings import NatsSettings, S3Settings
 from tests.support.backup import Running
 from tests.support.minio_server import MinioServer
@@ -83,6 +85,37 @@ async def test_away_and_back(running, own_s3):
 
     await eventually(acknowledged)
     assert running.backup.ready() is None
+
+
+@pytest.mark.parametrize("part", ["stat", "read"])
+async def test_away_again_while_it_is_asked_what_it_has(running, monkeypatch, part):
+    """Stored, the answer lost, and gone once more when the object is looked for: tried again, not given up."""
+    asked = running.store if part == "stat" else footers
+    put, ask, faults = running.store.put, getattr(asked, part), []
+
+    async def lose_the_answer(key, *arguments, **options):
+        stored = await put(key, *arguments, **options)
+        if not faults:
+            faults.append("put")
+            raise StoreAwayError("the answer was lost")
+        return stored
+
+    async def be_away(*arguments):
+        if faults == ["put"]:
+            faults.append(part)
+            raise StoreAwayError("away")
+        return await ask(*arguments)
+
+    monkeypatch.setattr(running.store, "put", lose_the_answer)
+    monkeypatch.setattr(asked, part, be_away)
+    await publish(running.bus.jetstream, 1)
+    await running.all_stored(100)
+    await publish(running.bus.jetstream, 2)
+    await running.all_stored(200)
+
+    assert faults == ["put", part]
+    assert running.metrics.retries.get() == 2
+    assert running.failure.error is None
 
 
 async def test_a_message_larger_than_a_request(running):
