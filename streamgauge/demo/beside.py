@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import socket
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -24,16 +26,24 @@ def hint() -> str:
     own = os.environ.get("STREAMGAUGE_NATS_URL")
     if own is not None and ((demo := _URL.fullmatch(own)) is None or _answers(demo)):
         return ""
-    return "\n".join(f"a demo runs on this machine; to ask it, first: . {path}" for path in _running())
+    told = "a demo runs on this machine; to ask it, first: . "
+    return "\n".join(told + shlex.quote(str(path)) for path in _running())
 
 
 def _running() -> Iterator[Path]:
     for path in sorted(Path(tempfile.gettempdir()).glob("streamgauge-demo-*/settings.sh")):
-        # Another user's folder cannot be read, and a folder may go while we look.
-        with contextlib.suppress(OSError):
-            found = _URL.search(path.read_text(encoding="utf-8"))
+        # A folder may go while we look.
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            found = _URL.search(path.read_text(encoding="utf-8")) if _is_ours(path) else None
             if found is not None and _answers(found):
                 yield path
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell whether nobody else can have written a file: a shell that reads it does what it says."""
+    folder, file = path.parent.lstat(), path.lstat()
+    alone = folder.st_uid == file.st_uid == os.geteuid() and not (folder.st_mode | file.st_mode) & 0o022
+    return alone and stat.S_ISDIR(folder.st_mode) and stat.S_ISREG(file.st_mode)
 
 
 def _answers(url: re.Match[str]) -> bool:

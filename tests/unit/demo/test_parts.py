@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
@@ -228,6 +229,35 @@ def test_shell_without_settings_is_told_of_the_demo(tmp_path: Path, monkeypatch:
         monkeypatch.setenv("STREAMGAUGE_NATS_URL", f"nats://127.0.0.1:{nats.getsockname()[1]}")
 
         assert told == f"a demo runs on this machine; to ask it, first: . {tmp_path}/streamgauge-demo-runs/settings.sh"
+        assert beside.hint() == ""
+
+
+def test_nobody_is_sent_into_a_file_that_others_may_have_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder for temporary files is everybody's: a file in it may be a trap, a link, a pipe that nobody writes."""
+    monkeypatch.setattr(beside.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.delenv("STREAMGAUGE_NATS_URL", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as nats:
+        text = f"export STREAMGAUGE_NATS_URL=nats://127.0.0.1:{nats.getsockname()[1]}\n"
+        elsewhere = tmp_path / "elsewhere.sh"
+        elsewhere.write_text(text)
+        files = [tmp_path / f"streamgauge-demo-{name}" / "settings.sh" for name in ("open", "link", "pipe", "binary")]
+        for file in files:
+            file.parent.mkdir()
+        files[0].write_text(text)
+        files[0].parent.chmod(0o777)
+        files[1].symlink_to(elsewhere)
+        os.mkfifo(files[2])
+        files[3].write_bytes(b"\xff" + text.encode())
+        (tmp_path / "streamgauge-demo-linked").symlink_to(files[0].parent)
+        of_all = beside.hint()
+        files[0].parent.chmod(0o755)
+        of_ours = beside.hint()
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+
+        assert of_all == ""
+        assert of_ours.endswith(f" {files[0]}")
         assert beside.hint() == ""
 
 
