@@ -112,7 +112,7 @@ def query(
             else:
                 results.write(form, answer, stream, _width() if output is None else None)
             stream.flush()
-    for warning in one.warnings:
+    for warning in [*one.warnings, *(chosen.doubts(values, first) if chosen else ())]:
         print(f"streamgauge: {warning}", file=sys.stderr)
     if stats if stats is not None else sys.stderr.isatty():
         print(f"streamgauge: {_told(one.statistics)}", file=sys.stderr)

@@ -95,6 +95,14 @@ class Named:
                 raise ConfigurationError(f"{self.name} has no parameter {name}; {hint}")
         return {parameter.name: parameter.value(given.get(parameter.name), time) for parameter in self.parameters}
 
+    def doubts(self, values: Mapping[str, int | float | str], since: int) -> list[str]:
+        """Return what to say of times (ns UTC) that nothing of the window lies before."""
+        return [
+            f"{name} is not behind the window's begin, so there is no before: give an earlier --since, or -p {name}=…"
+            for name in (each.name for each in self.parameters if each.kind == "time")
+            if int(values[name]) <= since
+        ]
+
 
 @cache
 def all_named() -> dict[str, Named]:

@@ -6,6 +6,7 @@ Numbers stand to the right, bytes have units, the times of a column one precisio
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -45,12 +46,12 @@ class _Layout:
         self._fixed = [
             number or pa.types.is_timestamp(each.type) for number, each in zip(self._right, schema, strict=True)
         ]
-        self._widths = [len(name) for name in self._names]
+        self._widths = [_cells(name) for name in self._names]
         self._width = width
 
     def lines(self, answer: pa.RecordBatchReader) -> Iterator[str]:
         first = next(answer, None)
-        columns = [] if first is None else self._cells(first)
+        columns = [] if first is None else self._texts(first)
         self._widen(columns)
         if not self._fits():
             yield from self._records(columns, answer)
@@ -59,7 +60,7 @@ class _Layout:
         yield "─┼─".join("─" * width for width in self._widths) + "\n"
         yield from map(self._line, zip(*columns, strict=True))
         for batch in answer:
-            columns = self._cells(batch)
+            columns = self._texts(batch)
             if self._width is None:
                 self._widen(columns)
             yield from map(self._line, zip(*columns, strict=True))
@@ -67,7 +68,7 @@ class _Layout:
     def _records(self, columns: list[list[str]], answer: pa.RecordBatchReader) -> Iterator[str]:
         """Yield one row below the other, a name and a value a line."""
         assert self._width is not None
-        widest = max(map(len, self._names))
+        widest = max(map(_cells, self._names))
         rest = max(self._width - widest - len(_SEPARATOR), _NARROWEST)
         number = 0
         while True:
@@ -75,18 +76,18 @@ class _Layout:
                 number += 1
                 yield f"── row {number} ".ljust(min(self._width, widest + len(_SEPARATOR) + rest), "─") + "\n"
                 for name, cell in zip(self._names, row, strict=True):
-                    yield f"{name:{widest}}{_SEPARATOR}{_cut(cell, rest)}\n"
+                    yield f"{_fill(name, widest)}{_SEPARATOR}{_cut(cell, rest)}\n"
             batch = next(answer, None)
             if batch is None:
                 return
-            columns = self._cells(batch)
+            columns = self._texts(batch)
 
-    def _cells(self, batch: pa.RecordBatch) -> list[list[str]]:
+    def _texts(self, batch: pa.RecordBatch) -> list[list[str]]:
         return [_column(each.name, column) for each, column in zip(self._schema, batch.columns, strict=True)]
 
     def _widen(self, columns: list[list[str]]) -> None:
         if columns:
-            longest = [max(map(len, cells), default=0) for cells in columns]
+            longest = [max(map(_cells, texts), default=0) for texts in columns]
             self._widths = list(map(max, self._widths, longest))
 
     def _fits(self) -> bool:
@@ -95,7 +96,7 @@ class _Layout:
             return True
         over = sum(self._widths) + len(_SEPARATOR) * (len(self._widths) - 1) - self._width
         least = [
-            width if fixed else min(width, max(_NARROWEST, len(name)))
+            width if fixed else min(width, max(_NARROWEST, _cells(name)))
             for width, fixed, name in zip(self._widths, self._fixed, self._names, strict=True)
         ]
         if over > sum(self._widths) - sum(least):
@@ -107,7 +108,7 @@ class _Layout:
 
     def _line(self, cells: Sequence[str]) -> str:
         padded = (
-            f"{cell:>{width}}" if right else f"{_cut(cell, width):{width}}"
+            f"{cell:>{width}}" if right else _fill(_cut(cell, width), width)
             for cell, width, right in zip(cells, self._widths, self._right, strict=True)
         )
         return _SEPARATOR.join(padded).rstrip() + "\n"
@@ -154,8 +155,27 @@ def _cell(value: Any) -> str:
     return _cut(_printable(str(value)), _WIDEST)
 
 
+def _cells(text: str) -> int:
+    """Return how many cells of the terminal a text takes: wide signs two, what combines with them none."""
+    return len(text) if text.isascii() else sum(map(_cells_of, text))
+
+
+def _cells_of(sign: str) -> int:
+    if unicodedata.category(sign) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(sign) in "WF" else 1
+
+
+def _fill(text: str, width: int) -> str:
+    return text + " " * (width - _cells(text))
+
+
 def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+    if _cells(text) <= width:
+        return text
+    while _cells(text) > width - 1:
+        text = text[: width - 1] if len(text) >= width else text[:-1]
+    return text + "…"
 
 
 def _printable(text: str) -> str:

@@ -23,7 +23,6 @@ WITH old AS (
       WHEN 770 THEN 'TLS 1.1'
       ELSE 'SSL 3.0'
     END AS version,
-    t.packets,
     ns(t.time) AS time_ns
   FROM tls t
   LEFT JOIN names a ON a.ip = t.client_ip AND ns(t.time) >= a.from_ns AND ns(t.time) < a.to_ns
@@ -41,7 +40,8 @@ captured AS (
     node,
     interface,
     observation_point,
-    sum(packets) AS handshakes,
+    -- Not packets: a row of several has one hello and what follows it.
+    count(*) AS handshakes,
     max(time_ns) AS last_ns
   FROM old
   GROUP BY client_ip, server_ip, source, destination, port, version, node, interface, observation_point

@@ -208,3 +208,28 @@ def test_port_scans_in_merged_rows() -> None:
     found = database.execute(one.sql, one.bind({}, lambda _text, _option: 0)).fetchall()
 
     assert [row[1:7] for row in found] == [("10.0.0.1", 1, 63, 63, 3, 60)]
+
+
+def test_a_merged_row_has_one_hello() -> None:
+    """A row of a flow has the packets that follow the ServerHello, too: they are no handshakes."""
+    database = duckdb.connect()
+    for function in portable.functions("duckdb", addresses.in_duckdb(INSIDE)):
+        database.execute(function)
+    database.execute("CREATE TABLE names (ip VARCHAR, who VARCHAR, from_ns BIGINT, to_ns BIGINT)")
+    database.execute(
+        "CREATE TABLE tls AS SELECT 'n' AS node, 'eth0' AS interface, NULL::VARCHAR AS observation_point,"
+        " '10.0.0.1' AS client_ip, '2001:db8::1' AS server_ip, 443 AS server_port, 769 AS tls_version,"
+        " 'server' AS hello, unnest([1, 40]) AS packets, make_timestamp_ns(0) AS time"
+    )
+    one = named.all_named()["old-tls"]
+    found = database.execute(one.sql, one.bind({}, lambda _text, _option: 0)).fetchall()
+
+    assert [row[:5] for row in found] == [("10.0.0.1", "2001:db8::1", 443, "TLS 1.0", 2)]
+
+
+def test_a_before_that_the_window_does_not_hold_is_doubted() -> None:
+    """Every destination would be new, and nobody would know why."""
+    one = named.all_named()["new-destinations"]
+
+    assert one.doubts({"new_since": 5, "limit": 1}, 4) == []
+    assert "no before" in one.doubts({"new_since": 5, "limit": 1}, 5)[0]

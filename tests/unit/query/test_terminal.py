@@ -101,3 +101,17 @@ def test_no_rows() -> None:
 
     assert table(empty) == ["source │ bytes", "───────┼──────"]
     assert table(empty, 10) == []
+
+
+def test_wide_signs_take_two_cells() -> None:
+    """A name in Chinese letters, one with a combining accent, and one that is cut; the line between stays straight."""
+    names = ["例" * 20, "例え.テスト", "cafe\u0301.fr"]
+    lines = table({"name": (pa.string(), names), "port": (pa.int64(), [80, 443, 53])}, 25)
+
+    assert lines == [
+        "name               │ port",
+        "───────────────────┼─────",
+        "例例例例例例例例…  │   80",
+        "例え.テスト        │  443",
+        "cafe\u0301.fr            │   53",
+    ]
