@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -45,21 +46,22 @@ def binary(path: Path | None) -> Iterator[BinaryIO]:
 def whole(path: Path | None) -> Iterator[BinaryIO]:
     """Open a file that appears under its name when all of it is written, and not at all otherwise.
 
-    It is written beside its place, as ``.NAME.PID.part``, which only a kill leaves behind. None and ``-`` are standard
+    It is written beside its place, as ``.NAME.….part``, which only a kill leaves behind. None and ``-`` are standard
     output; that, a pipe and a device get it as it comes.
 
     Raises:
         ConfigurationError: the path cannot be written.
 
     """
-    if path is None or path == STANDARD or (path.exists() and not path.is_file()):
+    if path is None or path == STANDARD or _is_special(path):
         with binary(None if path == STANDARD else path) as stream:
             yield stream
         return
-    place = path.resolve()  # what a link leads to
-    part = place.with_name(f".{place.name}.{os.getpid()}.part")
+    place = Path(os.path.realpath(path))  # what a link leads to
+    # A name that nobody knows beforehand: who else writes into the folder has put nothing there.
+    part = place.with_name(f".{place.name}.{secrets.token_hex(4)}.part")
     try:
-        handle = part.open("wb")
+        handle = part.open("xb")
     except OSError as error:
         raise ConfigurationError(
             f"{path}: its folder cannot be written: {error.strerror}; choose another --output"
@@ -79,6 +81,14 @@ def whole(path: Path | None) -> Iterator[BinaryIO]:
             # A full disk does not say which file did not fit.
             error.filename = str(path)
         raise
+
+
+def _is_special(path: Path) -> bool:
+    """Tell whether a path is a pipe, a device or a folder: what is there already, and no file."""
+    try:
+        return path.exists() and not path.is_file()
+    except OSError:
+        return False  # whoever opens it is told why
 
 
 def flush() -> None:

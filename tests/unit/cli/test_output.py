@@ -84,3 +84,27 @@ def test_where_nothing_can_be_written(tmp_path: Path, name: str) -> None:
 
     assert str(error.value).startswith(f"{tmp_path / name}: ")
     assert ".part" not in str(error.value)
+
+
+def test_a_file_that_somebody_else_put_beside_it_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder for all a link may lie in wait under any name; nothing is written through it, and it stays theirs."""
+    monkeypatch.setattr(output.secrets, "token_hex", lambda _: "guessed")
+    victim, trap = tmp_path / "victim", tmp_path / ".rows.csv.guessed.part"
+    victim.write_bytes(b"precious")
+    trap.symlink_to(victim)
+    with pytest.raises(ConfigurationError, match="File exists"):
+        write(tmp_path / "rows.csv", b"rows")
+
+    assert victim.read_bytes() == b"precious"
+    assert trap.is_symlink()
+
+
+def test_a_link_to_itself_is_replaced(tmp_path: Path) -> None:
+    """It leads nowhere, so the file takes its place."""
+    path = tmp_path / "rows.csv"
+    path.symlink_to(path)
+    write(path, b"rows")
+
+    assert path.read_bytes() == b"rows"
