@@ -74,6 +74,36 @@ async def test_its_rights_suffice(detector: Stand) -> None:
     assert await first(detector, 2) == [3, 4]
 
 
+async def test_its_rights_suffice_to_tell_what_was_lost_around_a_kill(detector: Stand) -> None:
+    """What was acknowledged behind the last note is read again, so a number that never came is known."""
+    bus = Bus(detector.settings("collector"), "collector")
+    await bus.start()
+    nodes = [Publisher(bus.client, f"worker-{number}") for number in (3, 4)]
+    for node in nodes[:2]:
+        await node.publish("dns", [{"bytes": 60}])
+    await nodes[0].publish("dns", [{"bytes": 60}])
+    killed = streamgauge.subscribe(detector.server.url, "traffic.v1.*.dns", since="all", **login(detector))
+    reading = aiter(killed)
+    async with asyncio.timeout(20):
+        while str(await anext(reading)) != "worker-3 dns: batch 2, 1 rows, 1 packets":
+            pass
+    assert killed._client is not None
+    await killed._client.close()
+    await nodes[1].publish("dns", [{"bytes": 60}], lose=True)
+    await nodes[1].publish("dns", [{"bytes": 60}])
+    await bus.stop()
+    after = streamgauge.subscribe(detector.server.url, "traffic.v1.*.dns", **login(detector))
+    async with asyncio.timeout(20):
+        async for batch in after:
+            if batch.node == "worker-4":
+                break
+    await after.close()
+
+    lost = streamgauge.Gap("worker-4", nodes[1].boot, "dns", 2, 2, 1, streamgauge.Reason.UNPUBLISHED)
+    assert after.missed == [lost]
+    await reading.aclose()  # type: ignore[attr-defined]
+
+
 async def test_its_rights_suffice_for_export(detector: Stand) -> None:
     """`streamgauge export --durable` with the same user."""
     bus = Bus(detector.settings("collector"), "collector")
