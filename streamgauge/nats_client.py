@@ -41,7 +41,7 @@ class Client(NatsClient):
     """A client that says nothing to a server without TLS if the URL is ``tls://`` or it was given certificates."""
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        if initial_connection and self._is_to_encrypt() and not info.get("tls_required"):
+        if initial_connection and self._is_to_encrypt() and not self._will_encrypt(info):
             raise NotEncryptedError
         await super()._process_info(info, initial_connection)
 
@@ -62,11 +62,17 @@ class Client(NatsClient):
             # Cut off, or no text: without headers its reader knows it for none of ours.
             return None
 
-    def _is_to_encrypt(self) -> bool:
+    @property
+    def _scheme(self) -> str:
         server = self._current_server
-        scheme = server.uri.scheme if server is not None else ""
-        # With wss the transport below has done it.
-        return scheme not in ("ws", "wss") and (scheme == "tls" or self.options.get("tls") is not None)
+        return server.uri.scheme if server is not None else ""
+
+    def _is_to_encrypt(self) -> bool:
+        return self._scheme == "tls" or self.options.get("tls") is not None
+
+    def _will_encrypt(self, info: dict[str, Any]) -> bool:
+        # With wss the transport below has done it; with ws nothing does, whatever the server says.
+        return self._scheme == "wss" or (self._scheme != "ws" and bool(info.get("tls_required")))
 
 
 def _as_text(name: bytes) -> bytes:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 from typing import TYPE_CHECKING
+from urllib.parse import urlparse
 
 import pytest
+from nats.aio.client import Srv
 from pydantic import SecretStr
 
 import streamgauge
 from streamgauge.bus import Bus
 from streamgauge.errors import BusError
+from streamgauge.nats_client import Client, NotEncryptedError
 from streamgauge.secrets import authority
 from streamgauge.settings import NatsSettings
 
@@ -83,3 +87,15 @@ async def test_nor_does_a_program_of_one_s_own(stripped: Stripped, scheme: str) 
 
     assert stripped.came
     assert stripped.heard == b""
+
+
+@pytest.mark.parametrize(("scheme", "is_clear"), [("ws", True), ("wss", False)])
+async def test_a_web_socket_in_the_clear_is_none_for_who_was_given_an_authority(scheme: str, is_clear: bool) -> None:
+    """Whatever the server says: nats-py goes on as it began there."""
+    client = Client()
+    client.options = {"tls": ssl.create_default_context()}
+    client._current_server = Srv(urlparse(f"{scheme}://host:443"))
+    greetings = [{**GREETING, "tls_required": required} for required in (True, False)]
+    with pytest.raises(NotEncryptedError) if is_clear else contextlib.nullcontext():
+        for greeting in greetings:
+            await client._process_info(greeting, initial_connection=True)
