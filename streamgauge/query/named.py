@@ -17,6 +17,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 from streamgauge.errors import ConfigurationError
@@ -55,7 +56,7 @@ class Parameter:
         if self.kind == "time":
             return time(text, f"--param {self.name}")
         if self.kind == "text":
-            return text
+            return _as_stored(text)
         try:
             number = float(text) if "." in text or "e" in text.lower() else int(text)
         except ValueError as error:
@@ -143,6 +144,15 @@ def parse(name: str, text: str) -> Named:
     return Named(
         name, head[0].removeprefix("-- "), tuple(parameters), tuple(columns), window, rows.strip() or None, text
     )
+
+
+def _as_stored(text: str) -> str:
+    """Return an address as rows have it, however it is written (``2001:DB8:0::1``); other text as it is."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return text
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def get(name: str) -> Named | None:

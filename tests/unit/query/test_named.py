@@ -169,6 +169,22 @@ def test_pod_activity_of_an_address(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "stored"),
+    [
+        ("2001:DB8:0::1", "2001:db8::1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("shop/web", "shop/web"),
+    ],
+)
+def test_an_address_is_found_however_it_is_written(written: str, stored: str) -> None:
+    """Rows have one form of it."""
+    values = named.all_named()["pod-activity"].bind({"pod": written}, lambda _text, _option: 0)
+
+    assert values["pod"] == stored
+
+
+@pytest.mark.parametrize(
     ("given", "words"),
     [
         ({"limt": "3"}, "has no parameter limt; did you mean limit?"),
