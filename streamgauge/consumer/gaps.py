@@ -137,6 +137,9 @@ class Tracker:
         self._reached: dict[tuple[str, str], int] = {}
         self._holes: dict[tuple[str, str, str], list[_Hole]] = {}
         self._told: list[Gap] = []
+        #: Where in it the run stands that a line's next dropped batch may continue: whoever never asks again would else
+        #: have a gap for each batch of many nodes.
+        self._dropped: dict[tuple[str, str, str], int] = {}
         self._doubts = 0
         self._doubt = Reason.UNPUBLISHED
         self._unnumbered: OrderedDict[str, None] = OrderedDict()
@@ -187,22 +190,20 @@ class Tracker:
         if self.take(envelope, traffic_class, now) is Verdict.DUPLICATE:
             return
         number, packets = envelope.class_sequence, envelope.packets
-        last = self._told[-1] if self._told else None
-        if (
-            last is not None
-            and (last.node, last.boot, last.traffic_class) == (envelope.node, envelope.boot, traffic_class)
-            and last.reason is reason
-            and last.last == number - 1
-        ):
-            self._told.pop()
-            number, packets = last.first, (last.packets or 0) + packets
-        self._told.append(
-            Gap(envelope.node, envelope.boot, traffic_class, number, envelope.class_sequence, packets, reason)
-        )
+        line = (envelope.node, envelope.boot, traffic_class)
+        place = self._dropped.get(line)
+        if place is not None:
+            run = self._told[place]
+            if run.reason is reason and run.last == number - 1:
+                self._told[place] = Gap(*line, run.first, number, (run.packets or 0) + packets, reason)
+                return
+        self._dropped[line] = len(self._told)
+        self._told.append(Gap(*line, number, number, packets, reason))
 
     def due(self, now: float) -> list[Gap]:
         """Return the gaps that are certain by now; each is returned once."""
         gaps, self._told = self._told, []
+        self._dropped.clear()
         for key, holes in list(self._holes.items()):
             reached = self._reached.get(key[:2], 0)
             latest_boot = next(reversed(self._nodes[key[0]])) if key[0] in self._nodes else key[1]

@@ -169,6 +169,19 @@ def test_dropped_batches_are_told_as_one_run() -> None:
     assert tracker.due(0.0) == [Gap("node-a", "b1", "dns", 1, 4, 40, Reason.SLOW)]
 
 
+def test_dropped_batches_of_many_nodes_are_one_run_each() -> None:
+    """However they are interleaved and however long nobody asks: memory grows with the nodes, not with the batches."""
+    tracker, nodes = Tracker(), [Node(f"node-{number}") for number in range(3)]
+    for _ in range(50):
+        for node in nodes:
+            tracker.drop(node.batch(), "dns", Reason.SLOW, 0.0)
+
+    told = [Gap(f"node-{number}", "b1", "dns", 1, 50, 500, Reason.SLOW) for number in range(3)]
+    assert tracker.due(0.0) == told
+    tracker.drop(nodes[0].batch(), "dns", Reason.SLOW, 0.0)
+    assert tracker.due(0.0) == [Gap("node-0", "b1", "dns", 51, 51, 10, Reason.SLOW)]
+
+
 def test_state_goes_over_a_restart_of_the_consumer() -> None:
     """What was missed between is told with its exact numbers."""
     former, node = Tracker(), Node()
