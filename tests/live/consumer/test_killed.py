@@ -9,6 +9,7 @@ import pytest
 
 import streamgauge
 from streamgauge import Gap, Reason
+from streamgauge.consumer import reread
 from streamgauge.testing import Publisher
 from tests.live.consumer.conftest import ROW, publish, take
 from tests.support.waiting import eventually
@@ -121,6 +122,21 @@ async def test_what_the_stream_has_discarded_is_not_guessed(nats_server: NatsSer
             await source_of(first)._note()
     await kill(first)
     await bus.jetstream.purge_stream("TRAFFIC", seq=5)
+
+    assert await again(nats_server, 1) == ([("node-a", 6)], [])
+    await reading.aclose()  # type: ignore[attr-defined]
+
+
+async def test_more_than_is_read_again_is_not_guessed(
+    nats_server: NatsServer, bus: Bus, node: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start is not held up by reading again what a large cluster sent in hours: then nothing is invented either."""
+    first, reading = begun(nats_server)
+    await publish(node, 6)
+    for _ in range(6):
+        await anext(reading)
+    await kill(first)
+    monkeypatch.setattr(reread, "_MOST", 3)
 
     assert await again(nats_server, 1) == ([("node-a", 6)], [])
     await reading.aclose()  # type: ignore[attr-defined]
