@@ -69,7 +69,8 @@ class Capture:
         self._overload = overload
         self._privacy = privacy
         self._coarsener = Coarsener(batcher.window_rows)
-        self._stop = threading.Event()
+        #: Told to stop; told, or one of the threads died: then the others leave as well.
+        self._stop, self._leave = threading.Event(), threading.Event()
         self._windows = Windows(batcher.window_rows, overload)
         self._full: queue.SimpleQueue[tuple[Place, Rows] | None] = queue.SimpleQueue()
         self._task: asyncio.Task[None] | None = None
@@ -99,6 +100,7 @@ class Capture:
     async def stop(self) -> None:
         """End the capture, with everything the source has already delivered handed to the publisher."""
         self._stop.set()
+        self._leave.set()
         self._publisher.give_way()
         if self._task is not None:
             await asyncio.wait([self._task])
@@ -135,13 +137,15 @@ class Capture:
         """Turn a worker's packets into windows of rows; return the error that ended the source, if one did."""
         lanes: dict[str, Lane] = {}
         try:
-            for block in self._source.blocks(self._stop, worker):
+            for block in self._source.blocks(self._leave, worker):
                 if block.last:
                     if block.interface not in lanes:
                         lanes[block.interface] = self._lane(block.interface)
                     lanes[block.interface].take(block)
                 self._tick(lanes)
         except Exception as error:  # noqa: BLE001 reported by _run, after the packets before it
+            # Nobody reads its ring any more: the others must not go on as if all was well.
+            self._leave.set()
             return error
         finally:
             for lane in lanes.values():
