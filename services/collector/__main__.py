@@ -10,6 +10,7 @@ import asyncio
 import gc
 import os
 import sys
+from typing import Literal, get_args, get_origin
 
 from streamgauge import lifecycle, logs, settings
 
@@ -31,7 +32,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         if field.annotation is bool:
             group.add_argument(option, action=argparse.BooleanOptionalAction, help=told)
         else:
-            group.add_argument(option, metavar="VALUE", help=told)
+            words = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+            group.add_argument(option, metavar="|".join(words) or "VALUE", help=told)
 
 
 def _environment(arguments: argparse.Namespace) -> dict[str, str]:
@@ -64,6 +66,7 @@ def main() -> int:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser(
         prog="collector",
+        allow_abbrev=False,
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

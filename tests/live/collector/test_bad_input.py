@@ -120,8 +120,10 @@ def test_settings_are_options_too(scratch, nowhere, monkeypatch):
     collector = CollectorProcess(scratch, nats_url=nowhere)
     status, lines = collector.run("--dump", "--workers", "2", "--no-decapsulate", "--community-id")
     wrong = collector.run("--dump", "--workers", "none")
+    short, said = collector.run("--dump", "--work", "2")
 
     assert status == 0
+    assert (short, said[-1]) == (2, "collector: error: unrecognized arguments: --work 2")
     for name, value in (("WORKERS", "2"), ("DECAPSULATE", "False"), ("COMMUNITY_ID", "True"), ("NODE", "node-a")):
         assert f"STREAMGAUGE_COLLECTOR_{name}={value}" in lines
     assert wrong[0] == 2
