@@ -31,6 +31,9 @@ NETWORK = [
     ipv4(6, tcp(b"HTTP/1.1 200 OK\r\n\r\n")),
     ipv4(6, tcp(record(hello(b"a.example", after=extension(16, listed(b"h2")) + extension(43, b"\2\3\4"))))),
     ipv4(6, tcp(record(hello(b"a.example", before=extension(21, bytes(900))))[:400])),
+    ipv4(
+        6, tcp(record(hello(b"a.example")[:3]) + record(hello(b"a.example")[3:40]) + record(hello(b"a.example")[40:]))
+    ),
     ipv4(6, tcp(record(server_hello(extensions=extension(43, b"\3\4"))))),
     ipv4(6, tcp(len(dns()).to_bytes(2, "big") + dns(), target=53)),
     ipv4(17, udp(dns(flags=0x8180, additional=1) + b"\0\0\x29\x10\0\1\0\0\0\0\0", source=53)),
