@@ -10,6 +10,7 @@ import time
 from collections import Counter
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from services.collector.sources import ring
@@ -174,12 +175,22 @@ def test_a_try_that_changes_the_interface_is_not_repeated_at_once(wire, monkeypa
     assert 2 <= len(tries) <= 6
 
 
-def test_an_interface_that_cannot_be_captured_harms_no_other(wire, monkeypatch):
+@pytest.fixture(name="lines")
+def _lines():
+    """Return what is logged from now on, also where a test before let through nothing but errors."""
+    before = structlog.get_config()
+    structlog.reset_defaults()
+    with capture_logs() as lines:
+        yield lines
+    structlog.configure(**before)
+
+
+def test_an_interface_that_cannot_be_captured_harms_no_other(wire, lines, monkeypatch):
     """The filter does not fit what came: that is said once, and the others go on."""
     name, real = f"{wire.here}x", ring.interface_link
     monkeypatch.setattr(ring, "interface_link", lambda which: UNKNOWN_LINK if which == name else real(which))
     settings = CollectorSettings(interface=f"{wire.here}*", filter="udp and not ether host 02:00:00:00:00:01")
-    with capture_logs() as lines, captured(settings) as (source, seen):
+    with captured(settings) as (source, seen):
         add(wire, name)
         # Long enough for two more looks: a second each.
         threading.Event().wait(2.5)
