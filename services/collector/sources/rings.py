@@ -39,8 +39,10 @@ _sampled = Sampled(_log)
 _SCAN_INTERVAL: Final = 1.0
 #: Seconds until one that could not be captured is tried again: a try may itself change it (promiscuous), and be told.
 _REFUSED_PAUSE: Final = 0.5
-#: Bytes of a block at most where a pattern chose the interface: a node has a hundred of them, and a ring takes all its
-#: memory when it is opened. A packet that a card or a container hands over in one piece has up to 64 KiB.
+#: A pattern may choose a hundred interfaces, and a ring takes all its memory when it is opened. While their rings take
+#: no more than this together, each is a whole one: a burst of large packets fills a small one in no time.
+_MATCHED_BYTES: Final = 512 << 20
+#: Bytes of a block of the rings after them. A packet that is handed over in one piece has up to 64 KiB.
 _MATCHED_BLOCK_BYTES: Final = 128 << 10
 #: A block that only says that time went by.
 _NOTHING: Final = Block(np.zeros(0, np.uint8), new_index(1), 0, 0)
@@ -260,11 +262,13 @@ class RingsSource:
         return True
 
     def _settings_of(self, name: str) -> CollectorSettings:
-        """Return the settings of one ring; those of an interface that a pattern chose are small."""
+        """Return the settings of one ring; those of interfaces that patterns chose are small where there are many."""
         changed: dict[str, object] = {"interface": name}
         if name not in self._patterns:
             changed["ring_blocks"] = max(self._settings.ring_blocks // self.workers, 1)
-            changed["ring_block_bytes"] = min(self._settings.ring_block_bytes, _MATCHED_BLOCK_BYTES)
+            matched = 1 + sum(other not in self._patterns for other in self._numbers)
+            if matched * self._settings.ring_blocks * self._settings.ring_block_bytes > _MATCHED_BYTES:
+                changed["ring_block_bytes"] = min(self._settings.ring_block_bytes, _MATCHED_BLOCK_BYTES)
         return self._settings.model_copy(update=changed)
 
     def _leave(self, worker: int, name: str, ring: _Ring) -> Iterator[Block]:
