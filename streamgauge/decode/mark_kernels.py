@@ -67,6 +67,16 @@ def place_of(rows, row):
 
 
 @inner
+def wait(rows, row, length):
+    """Remember a segment's flow: so many bytes from its sequence number on are a ClientHello's; negative, at most."""
+    place = place_of(rows, row)
+    rows.waiting[place, 0] = flow_hash(rows, row) + 1
+    rows.waiting[place, 1] = signed(rows.u4[TCP_SEQ, row])
+    rows.waiting[place, 2] = length
+    rows.mark_state[WAITING] = 1
+
+
+@inner
 def wait_for_more(data, hello, rows, row, payload):
     """Remember the flow of a segment whose ClientHello, in the record at ``hello``, is not whole."""
     length = 4 + (load8(data, hello + 6) << 16 | load16(data, hello + 7))
@@ -74,11 +84,7 @@ def wait_for_more(data, hello, rows, row, payload):
         return
     record = load16(data, hello + 3)
     total = hello - payload + 5 + length + (RECORDS_SLACK if record < length else 0)
-    place = place_of(rows, row)
-    rows.waiting[place, 0] = flow_hash(rows, row) + 1
-    rows.waiting[place, 1] = signed(rows.u4[TCP_SEQ, row])
-    rows.waiting[place, 2] = total
-    rows.mark_state[WAITING] = 1
+    wait(rows, row, total)
 
 
 @inner
@@ -98,11 +104,7 @@ def may_begin_hello(data, at, end):
 def mark_beginning(data, at, end, rows, row):
     """Mark a segment that may begin a ClientHello of unknown length; what follows is no TLS until it is whole."""
     mark_slow(rows, row, PARTIAL, at, end)
-    place = place_of(rows, row)
-    rows.waiting[place, 0] = flow_hash(rows, row) + 1
-    rows.waiting[place, 1] = signed(rows.u4[TCP_SEQ, row])
-    rows.waiting[place, 2] = -(MAX_HELLO + RECORDS_SLACK)
-    rows.mark_state[WAITING] = 1
+    wait(rows, row, -(MAX_HELLO + RECORDS_SLACK))
 
 
 @inner

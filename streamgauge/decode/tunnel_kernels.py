@@ -36,15 +36,16 @@ TUNNEL, TUNNEL_ID = SLOTS["tunnel"], SLOTS["tunnel_id"]
 OUTER_SRC, OUTER_DST = SLOTS["outer_src_ip"], SLOTS["outer_dst_ip"]
 
 
+@inner
+def no_tunnel(data, first, second, at, end, wire_end):
+    """Read nothing: the reader of either kind that is asked when no module is left."""
+    return NONE, -1, UNREAD, at, OK
+
+
 def _ask_ip(modules):
     """Return a kernel that reads the tunnel an IP protocol number announces: it asks the modules in turn."""
     if not modules:
-
-        @inner
-        def nobody(data, transport, version, at, end, wire_end):
-            return NONE, -1, UNREAD, at, OK
-
-        return nobody
+        return no_tunnel
     protocols, read, others = modules[0].IP_PROTOCOLS, modules[0].read_in_ip, _ask_ip(modules[1:])
 
     @inner
@@ -59,12 +60,7 @@ def _ask_ip(modules):
 def _ask_udp(modules):
     """Return a kernel that reads the tunnel a UDP port announces: it asks the modules in turn, until one knows it."""
     if not modules:
-
-        @inner
-        def nobody(data, source, destination, at, end, wire_end):
-            return NONE, -1, UNREAD, at, OK
-
-        return nobody
+        return no_tunnel
     ports, read, others = modules[0].UDP_PORTS, modules[0].read_in_udp, _ask_udp(modules[1:])
 
     @inner
