@@ -21,6 +21,11 @@ _DECIMAL: Final = schema.arrow_words([str(byte) for byte in range(256)])
 _HEX: Final = schema.arrow_words([f"{byte:02x}" for byte in range(256)])
 
 
+def printable(text: str) -> str:
+    """Return text from the traffic so that it cannot steer a terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
 def address_text(packed: bytes) -> str:
     """Return 16 packed bytes as text; IPv4-mapped addresses as IPv4 (``10.0.0.1``)."""
     if packed.startswith(_MAPPED):

@@ -199,4 +199,4 @@ def _cell(value: object) -> str:
 def printable(words: str) -> str:
     """Return text from the traffic so that it cannot steer the terminal, and no longer than a line allows."""
     cut = words if len(words) <= _TEXT_LENGTH else words[:_TEXT_LENGTH] + "…"
-    return cut if cut.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in cut)
+    return text.printable(cut)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import pyarrow as pa
 
+from streamgauge.text import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -41,7 +43,7 @@ class _Layout:
 
     def __init__(self, schema: pa.Schema, width: int | None) -> None:
         self._schema = schema
-        self._names = [_printable(name) for name in schema.names]
+        self._names = [printable(name) for name in schema.names]
         self._right = [_is_number(each.type) for each in schema]
         self._fixed = [
             number or pa.types.is_timestamp(each.type) for number, each in zip(self._right, schema, strict=True)
@@ -152,7 +154,7 @@ def _cell(value: Any) -> str:
         return f"{value:.4f}".rstrip("0").rstrip(".") if abs(value) < 1e15 else f"{value:g}"
     if isinstance(value, bytes):
         return _cut(value.hex(), _WIDEST)
-    return _cut(_printable(str(value)), _WIDEST)
+    return _cut(printable(str(value)), _WIDEST)
 
 
 def _cells(text: str) -> int:
@@ -176,8 +178,3 @@ def _cut(text: str, width: int) -> str:
     while _cells(text) > width - 1:
         text = text[: width - 1] if len(text) >= width else text[:-1]
     return text + "…"
-
-
-def _printable(text: str) -> str:
-    """Return text from the traffic so that it cannot steer the terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
