@@ -27,6 +27,15 @@ TEN = {
 }  # fmt: skip
 
 
+def without_names() -> duckdb.DuckDBPyConnection:
+    """Return a database with the functions that the named queries call, and no names known."""
+    database = duckdb.connect()
+    for function in portable.functions("duckdb", addresses.in_duckdb(INSIDE)):
+        database.execute(function)
+    database.execute("CREATE TABLE names (ip VARCHAR, who VARCHAR, from_ns BIGINT, to_ns BIGINT)")
+    return database
+
+
 def test_the_ten_questions_are_there_and_say_what_they_answer() -> None:
     """Each with its question, its columns, and a meaning for each parameter."""
     found = named.all_named()
@@ -208,10 +217,7 @@ def test_port_scans_in_merged_rows() -> None:
             ("10.0.0.1", 40000, "10.0.0.2", port, SYN | ACK, 3),
             ("10.0.0.2", port, "10.0.0.1", 40000, SYN | ACK, 2),
         ]
-    database = duckdb.connect()
-    for function in portable.functions("duckdb", addresses.in_duckdb(INSIDE)):
-        database.execute(function)
-    database.execute("CREATE TABLE names (ip VARCHAR, who VARCHAR, from_ns BIGINT, to_ns BIGINT)")
+    database = without_names()
     database.execute(
         "CREATE TABLE summaries (src_ip VARCHAR, src_port INT, dst_ip VARCHAR, dst_port INT, tcp_flags INT,"
         " packets INT, ip_protocol INT DEFAULT 6, time TIMESTAMP_NS DEFAULT make_timestamp_ns(0),"
@@ -228,10 +234,7 @@ def test_port_scans_in_merged_rows() -> None:
 
 def test_a_merged_row_has_one_hello() -> None:
     """A row of a flow has the packets that follow the ServerHello, too: they are no handshakes."""
-    database = duckdb.connect()
-    for function in portable.functions("duckdb", addresses.in_duckdb(INSIDE)):
-        database.execute(function)
-    database.execute("CREATE TABLE names (ip VARCHAR, who VARCHAR, from_ns BIGINT, to_ns BIGINT)")
+    database = without_names()
     database.execute(
         "CREATE TABLE tls AS SELECT 'n' AS node, 'eth0' AS interface, NULL::VARCHAR AS observation_point,"
         " '10.0.0.1' AS client_ip, '2001:db8::1' AS server_ip, 443 AS server_port, 769 AS tls_version,"
